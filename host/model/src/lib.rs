@@ -1,0 +1,31 @@
+//! The model runtime: cards, sessions, tokenisation and batching over ONNX Runtime.
+//!
+//! The only crate that uses `ort`. It knows no HTTP and no plugin: [`Model::infer`] takes texts, tokens or tensors and gives
+//! vectors, labels or tensors. Read in this order.
+
+pub mod card;
+
+pub mod runtime;
+
+pub mod signature;
+
+pub mod tensor;
+
+pub mod session;
+
+pub mod tokenize;
+
+pub mod batch;
+
+pub mod model;
+
+pub mod error;
+
+pub use batch::BatchOptions;
+pub use card::{Card, Task};
+pub use error::{InferError, LoadError};
+pub use model::{Inference, Input, Label, Model, ModelOptions, Output, Text};
+pub use runtime::Runtime;
+pub use session::{Device, DeviceReport};
+pub use signature::{Port, Signature};
+pub use tensor::{Element, Tensor};

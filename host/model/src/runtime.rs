@@ -1,0 +1,77 @@
+//! ONNX Runtime's library: found, loaded once, before anything else may touch it.
+
+use std::path::{Path, PathBuf};
+
+use ort::environment::Environment;
+
+use crate::error::LoadError;
+
+/// File name of the library.
+const LIBRARY: &str = "libonnxruntime.so";
+
+/// The loaded library. One a process: what was loaded first stays.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) environment: Environment,
+    library: PathBuf,
+}
+
+impl Runtime {
+    /// Loads the library. Blocks for some tens of milliseconds.
+    ///
+    /// It is `asked` where that is given, else `ORT_DYLIB_PATH`, else `lib/libonnxruntime.so` beside the executable's folder
+    /// or one of the two above it, which is where `cargo xtask setup` and a system's packages put it.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, or it cannot be loaded, or it is older than this crate needs.
+    pub fn load(asked: Option<&Path>) -> Result<Self, LoadError> {
+        let library = find(asked)?;
+        let unusable = |why: String| LoadError::LibraryUnusable {
+            path: library.clone(),
+            why,
+        };
+        let builder = ort::init_from(&library).map_err(|error| unusable(error.to_string()))?;
+        let environment = builder
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(Self { environment, library })
+    }
+
+    /// The library's file.
+    #[must_use]
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// ONNX Runtime's own words about its build.
+    #[must_use]
+    pub fn build_info(&self) -> &'static str {
+        ort::info()
+    }
+}
+
+fn find(asked: Option<&Path>) -> Result<PathBuf, LoadError> {
+    let looked_at = match asked {
+        Some(path) => vec![path.to_owned()],
+        None => candidates(),
+    };
+    let found = looked_at.iter().find(|path| path.is_file());
+    found
+        .map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()))
+        .ok_or(LoadError::LibraryMissing { looked_at })
+}
+
+fn candidates() -> Vec<PathBuf> {
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+        return vec![path.into()];
+    }
+    let executable = std::env::current_exe().unwrap_or_default();
+    executable
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .map(|folder| folder.join("lib").join(LIBRARY))
+        .collect()
+}

@@ -1,0 +1,82 @@
+//! Texts to token ids, off the threads that run models.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokenizers::Tokenizer as HfTokenizer;
+
+use crate::error::{InferError, LoadError};
+
+/// Bytes up to which texts are tokenised where they are: some tens of microseconds, less than handing them over costs.
+const INLINE_LEN_MAX: usize = 2 << 10;
+
+/// A tokenizer; clones share it.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<HfTokenizer>,
+    vocabulary: usize,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. What it says of padding and cutting is ignored: both are decided here.
+    ///
+    /// # Errors
+    ///
+    /// Where the file is missing or is none.
+    pub fn read(path: &Path) -> Result<Self, LoadError> {
+        let error = |why: String| LoadError::Tokenizer {
+            path: path.to_owned(),
+            why,
+        };
+        if !path.is_file() {
+            return Err(error("there is no such file".to_owned()));
+        }
+        let mut inner = HfTokenizer::from_file(path).map_err(|source| error(source.to_string()))?;
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|source| error(source.to_string()))?;
+        let vocabulary = inner.get_vocab_size(true);
+        Ok(Self {
+            inner: Arc::new(inner),
+            vocabulary,
+        })
+    }
+
+    /// Token ids below this are the model's.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// The ids of each text, with the special tokens that the model wants around it.
+    ///
+    /// Long texts are handed to a thread for blocking work. Where the future is dropped that work is lost.
+    ///
+    /// # Errors
+    ///
+    /// Where the tokenizer fails on a text.
+    pub async fn encode(&self, texts: Vec<String>) -> Result<Vec<Vec<u32>>, InferError> {
+        let len: usize = texts.iter().map(String::len).sum();
+        if len <= INLINE_LEN_MAX {
+            return self.encode_blocking(texts);
+        }
+        let tokenizer = self.clone();
+        let work = tokio::task::spawn_blocking(move || tokenizer.encode_blocking(texts));
+        work.await.unwrap_or_else(|_| {
+            Err(InferError::Failed(
+                "the tokenizer panicked on the input".to_owned(),
+            ))
+        })
+    }
+
+    fn encode_blocking(&self, texts: Vec<String>) -> Result<Vec<Vec<u32>>, InferError> {
+        let encode = |text: String| {
+            let encoding = self.inner.encode_fast(text, true);
+            encoding
+                .map(|encoding| encoding.get_ids().to_vec())
+                .map_err(|error| InferError::Failed(error.to_string()))
+        };
+        texts.into_iter().map(encode).collect()
+    }
+}

@@ -1,0 +1,253 @@
+//! What plugins call: the request, logging, metrics and tensors.
+
+use bytes::Bytes;
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTableError};
+
+use super::RequestHandle;
+use super::bindings::selvedge::plugin::tensors::{ElementType, TensorError};
+use super::bindings::selvedge::plugin::{logging, metrics, tensors, types};
+use super::convert;
+use crate::error::Fault;
+use crate::log_stream::Level;
+use crate::state::{Phase, State};
+use crate::value::{Request, Tensor};
+
+type Result<T> = wasmtime::Result<T>;
+
+/// Defines all of it in a linker.
+///
+/// # Errors
+///
+/// Where a definition is there already.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+    types::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    logging::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    metrics::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    tensors::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+}
+
+impl State {
+    /// The store's request. A plugin cannot hold a handle on one where there is none.
+    fn served(&self) -> Result<&Request> {
+        self.request
+            .as_deref()
+            .ok_or_else(|| wasmtime::Error::msg("there is no request in this phase"))
+    }
+}
+
+impl types::Host for State {}
+
+impl types::HostRequest for State {
+    fn id(&mut self, _: Resource<RequestHandle>) -> Result<String> {
+        Ok(self.served()?.id.clone())
+    }
+
+    fn endpoint(&mut self, _: Resource<RequestHandle>) -> Result<String> {
+        Ok(self.served()?.endpoint.as_ref().to_owned())
+    }
+
+    fn dialect(&mut self, _: Resource<RequestHandle>) -> Result<String> {
+        Ok(self.served()?.dialect.to_owned())
+    }
+
+    fn principal(&mut self, _: Resource<RequestHandle>) -> Result<Option<String>> {
+        Ok(self.served()?.principal.clone())
+    }
+
+    fn header(&mut self, _: Resource<RequestHandle>, name: String) -> Result<Vec<Vec<u8>>> {
+        let name = name.to_ascii_lowercase();
+        if !self.identity.headers.contains(&name) {
+            return Ok(Vec::new());
+        }
+        let headers = self.served()?.headers.iter();
+        Ok(headers
+            .filter(|(known, _)| *known == name)
+            .map(|(_, value)| value.to_vec())
+            .collect())
+    }
+
+    fn body_len(&mut self, _: Resource<RequestHandle>) -> Result<u64> {
+        Ok(self.served()?.body.len() as u64)
+    }
+
+    fn read_body(&mut self, _: Resource<RequestHandle>, offset: u64, len: u32) -> Result<Vec<u8>> {
+        Ok(slice(&self.served()?.body, offset, len).to_vec())
+    }
+
+    fn body_text(&mut self, _: Resource<RequestHandle>) -> Result<Option<String>> {
+        Ok(std::str::from_utf8(&self.served()?.body).ok().map(str::to_owned))
+    }
+
+    fn attribute(&mut self, _: Resource<RequestHandle>, key: String) -> Result<Option<String>> {
+        Ok(self.served()?.attributes.find(&key))
+    }
+
+    fn set_attribute(&mut self, _: Resource<RequestHandle>, key: String, value: String) -> Result<()> {
+        self.served()?.attributes.set(&key, &value);
+        Ok(())
+    }
+
+    fn drop(&mut self, _: Resource<RequestHandle>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl logging::Host for State {
+    fn log(&mut self, level: logging::Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
+        let mut line = message;
+        for (key, value) in fields {
+            line.extend([" ", &key, "=", &value]);
+        }
+        let level = match level {
+            logging::Level::Trace => Level::Trace,
+            logging::Level::Debug => Level::Debug,
+            logging::Level::Info => Level::Info,
+            logging::Level::Warn => Level::Warn,
+            logging::Level::Error => Level::Error,
+        };
+        self.write_log(level, &line);
+        Ok(())
+    }
+}
+
+impl metrics::Host for State {
+    fn counter_add(&mut self, name: String, value: u64) -> Result<()> {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a counter beyond 2^53 may lose its last digits"
+        )]
+        self.identity.metrics.add(&name, value as f64);
+        Ok(())
+    }
+
+    fn histogram_record(&mut self, name: String, value: f64) -> Result<()> {
+        self.identity.metrics.add(&name, value);
+        Ok(())
+    }
+}
+
+impl tensors::Host for State {}
+
+impl State {
+    /// Puts a tensor into the table.
+    ///
+    /// # Errors
+    ///
+    /// A trap with [`Fault::Handles`] where the table is full. In `configure` there are no tensors: a handle would not
+    /// survive the snapshot.
+    fn keep(&mut self, tensor: Tensor) -> Result<std::result::Result<Resource<Tensor>, TensorError>> {
+        if self.phase == Phase::Configure {
+            return Ok(Err(TensorError::Unsupported));
+        }
+        match self.table.push(tensor) {
+            Ok(handle) => Ok(Ok(handle)),
+            Err(ResourceTableError::Full) => {
+                Err(wasmtime::Error::new(Fault::Handles(self.identity.limits.handles)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn make(
+        &mut self,
+        ty: ElementType,
+        shape: Vec<u32>,
+        data: Vec<u8>,
+    ) -> Result<std::result::Result<Resource<Tensor>, TensorError>> {
+        let tensor = Tensor {
+            element: convert::element(ty),
+            shape,
+            data: Bytes::from(data),
+        };
+        match convert::check_shape(&tensor) {
+            Ok(()) => self.keep(tensor),
+            Err(message) => Ok(Err(TensorError::BadShape(message))),
+        }
+    }
+}
+
+impl tensors::HostTensor for State {
+    fn from_bytes(
+        &mut self,
+        ty: ElementType,
+        shape: Vec<u32>,
+        data: Vec<u8>,
+    ) -> Result<std::result::Result<Resource<Tensor>, TensorError>> {
+        self.make(ty, shape, data)
+    }
+
+    fn from_f32(
+        &mut self,
+        shape: Vec<u32>,
+        data: Vec<f32>,
+    ) -> Result<std::result::Result<Resource<Tensor>, TensorError>> {
+        self.make(
+            ElementType::Float32,
+            shape,
+            data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        )
+    }
+
+    fn from_i64(
+        &mut self,
+        shape: Vec<u32>,
+        data: Vec<i64>,
+    ) -> Result<std::result::Result<Resource<Tensor>, TensorError>> {
+        self.make(
+            ElementType::Int64,
+            shape,
+            data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        )
+    }
+
+    fn shape(&mut self, tensor: Resource<Tensor>) -> Result<Vec<u32>> {
+        Ok(self.table.get(&tensor)?.shape.clone())
+    }
+
+    fn ty(&mut self, tensor: Resource<Tensor>) -> Result<ElementType> {
+        Ok(convert::element_type(self.table.get(&tensor)?.element))
+    }
+
+    fn read(
+        &mut self,
+        tensor: Resource<Tensor>,
+        offset: u64,
+        len: u32,
+    ) -> Result<std::result::Result<Vec<u8>, TensorError>> {
+        Ok(Ok(slice(&self.table.get(&tensor)?.data, offset, len).to_vec()))
+    }
+
+    fn read_f32(
+        &mut self,
+        tensor: Resource<Tensor>,
+        offset: u64,
+        len: u32,
+    ) -> Result<std::result::Result<Vec<f32>, TensorError>> {
+        let values = match convert::f32_values(self.table.get(&tensor)?) {
+            Some(values) => values,
+            None => return Ok(Err(TensorError::Unsupported)),
+        };
+        let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+        Ok(Ok(values.skip(skip).take(len as usize).collect()))
+    }
+
+    fn top_k(
+        &mut self,
+        tensor: Resource<Tensor>,
+        k: u32,
+    ) -> Result<std::result::Result<Vec<Vec<(u32, f32)>>, TensorError>> {
+        Ok(convert::top_k(self.table.get(&tensor)?, k).ok_or(TensorError::Unsupported))
+    }
+
+    fn drop(&mut self, tensor: Resource<Tensor>) -> Result<()> {
+        self.table.delete(tensor)?;
+        Ok(())
+    }
+}
+
+/// At most `len` bytes from `offset`; shorter, or empty, at the end.
+fn slice(bytes: &[u8], offset: u64, len: u32) -> &[u8] {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let end = start.saturating_add(len as usize).min(bytes.len());
+    &bytes[start..end]
+}

@@ -1,0 +1,29 @@
+//! `selvedge:plugin@0.1`: the bindings that wasmtime generates from `wit/`, and the stages' calls on top of them.
+//!
+//! Next: `imports` (what plugins call), `convert` (types), `stages` (what the host calls).
+
+mod convert;
+mod imports;
+mod stages;
+
+pub(crate) use convert::Len;
+pub(crate) use imports::add_to_linker;
+pub(crate) use stages::{Outcome, Stages};
+
+/// What `wasmtime::component::bindgen` makes of `wit/`; its docs are the WIT's.
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "full-plugin",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "selvedge:plugin/types.request": crate::abi::v0_1::RequestHandle,
+            "selvedge:plugin/tensors.tensor": crate::value::Tensor,
+        },
+    });
+}
+
+/// What a plugin's handle on the request stands for. The data is in the store's state: there is one request a store.
+#[expect(unreachable_pub, reason = "the generated code exports it again")]
+pub struct RequestHandle;

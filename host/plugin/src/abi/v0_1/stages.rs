@@ -1,0 +1,103 @@
+//! The exports of one component, found once when it is linked, and their calls on a live instance.
+
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre, Resource};
+
+use super::RequestHandle;
+use super::bindings::exports::selvedge::plugin::{lifecycle, postprocessor, templater, validator};
+use super::convert;
+use crate::error::Fault;
+use crate::state::State;
+use crate::value::{Action, Completion, Rendered, Request, Verdict};
+
+/// Where in a component each stage's functions are; none for a stage that it does not export.
+pub(crate) struct Stages {
+    lifecycle: lifecycle::GuestIndices,
+    validator: Option<validator::GuestIndices>,
+    templater: Option<templater::GuestIndices>,
+    postprocessor: Option<postprocessor::GuestIndices>,
+}
+
+/// What a call came to: a value, the plugin's own failure, or an error of wasmtime's that the caller classifies.
+pub(crate) type Outcome<T> = wasmtime::Result<Result<T, Fault>>;
+
+impl Stages {
+    /// Looks the exports up.
+    ///
+    /// # Errors
+    ///
+    /// Where `lifecycle` is missing or not of the right type.
+    pub(crate) fn find(pre: &InstancePre<State>) -> wasmtime::Result<Self> {
+        Ok(Self {
+            lifecycle: lifecycle::GuestIndices::new(pre)?,
+            validator: validator::GuestIndices::new(pre).ok(),
+            templater: templater::GuestIndices::new(pre).ok(),
+            postprocessor: postprocessor::GuestIndices::new(pre).ok(),
+        })
+    }
+
+    pub(crate) async fn configure(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        config: &str,
+    ) -> Outcome<()> {
+        let guest = self.lifecycle.load(&mut *store, instance)?;
+        Ok(guest.call_configure(store, config).await?.map_err(convert::fault))
+    }
+
+    pub(crate) async fn validate(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        request: &Request,
+    ) -> Outcome<Verdict> {
+        let guest = exported(self.validator.as_ref())?.load(&mut *store, instance)?;
+        let verdict = guest.call_validate(&mut *store, handle()).await?;
+        Ok(verdict
+            .map_err(convert::fault)
+            .map(|verdict| convert::verdict(verdict, request)))
+    }
+
+    pub(crate) async fn render(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        so_far: Option<Rendered>,
+    ) -> Outcome<Rendered> {
+        let guest = exported(self.templater.as_ref())?.load(&mut *store, instance)?;
+        let table = &mut store.data_mut().table;
+        let so_far = so_far
+            .map(|rendered| convert::rendered_in(rendered, table))
+            .transpose()?;
+        match guest.call_render(&mut *store, handle(), so_far.as_ref()).await? {
+            Ok(rendered) => Ok(Ok(convert::rendered(rendered, &mut store.data_mut().table)?)),
+            Err(failure) => Ok(Err(convert::fault(failure))),
+        }
+    }
+
+    pub(crate) async fn process(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        done: Completion,
+    ) -> Outcome<Action> {
+        let guest = exported(self.postprocessor.as_ref())?.load(&mut *store, instance)?;
+        let done = convert::completion_in(done, &mut store.data_mut().table)?;
+        match guest.call_process(&mut *store, handle(), &done).await? {
+            Ok(action) => Ok(Ok(convert::action(action, &mut store.data_mut().table)?)),
+            Err(failure) => Ok(Err(convert::fault(failure))),
+        }
+    }
+}
+
+/// The plugin's handle on the store's one request, lent for the call.
+fn handle() -> Resource<RequestHandle> {
+    Resource::new_borrow(0)
+}
+
+fn exported<T>(indices: Option<&T>) -> wasmtime::Result<&T> {
+    indices.ok_or_else(|| {
+        wasmtime::Error::msg("the component does not export this stage as selvedge:plugin@0.1 has it")
+    })
+}

@@ -1,0 +1,194 @@
+//! A plugin on an endpoint: what requests call. Clones share everything; each call is an instance of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wasmtime::component::InstancePre;
+
+use crate::abi::v0_1::{Len, Outcome, Stages};
+use crate::call::{Live, classify};
+use crate::error::{CallError, Fault};
+use crate::inspect::{Plugin, Stage};
+use crate::limits::Limits;
+use crate::sandbox::Shared;
+use crate::state::{Identity, State};
+use crate::value::{Action, Completion, Rendered, Request, Verdict};
+
+/// How a plugin is attached to an endpoint.
+#[derive(Debug, Clone)]
+pub struct AttachOptions {
+    /// Name of the endpoint, for errors and the log.
+    pub endpoint: Arc<str>,
+    /// The attachment's `config`; checked against the manifest's schema and given to `configure`.
+    pub config: Value,
+    /// What it may use.
+    pub limits: Limits,
+    /// Request headers that the operator lets it read; it reads those of them that its manifest wants.
+    pub headers: Vec<String>,
+    /// Whether to configure each instance anew instead of starting from a snapshot.
+    pub configure_each: bool,
+}
+
+/// How an attachment's instances start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mode")]
+pub enum Startup {
+    /// From the memory as it was after `configure`.
+    Snapshot {
+        /// Whether `configure` drew randomness, which is then the same in every instance.
+        entropy_frozen: bool,
+    },
+    /// By running `configure` for each request: slower, always sound.
+    Configure {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A linked component with all that its calls need.
+pub(crate) struct Linked {
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) stages: Stages,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) startup: Startup,
+    pub(crate) config: String,
+}
+
+impl Linked {
+    pub(crate) async fn validate(&self, request: &Arc<Request>) -> Result<Verdict, Fault> {
+        let mut live = Live::start(self, request).await?;
+        let outcome = self
+            .stages
+            .validate(&mut live.store, &live.instance, request)
+            .await;
+        self.answer(outcome)
+    }
+
+    pub(crate) async fn render(
+        &self,
+        request: &Arc<Request>,
+        so_far: Option<Rendered>,
+    ) -> Result<Rendered, Fault> {
+        let mut live = Live::start(self, request).await?;
+        let outcome = self.stages.render(&mut live.store, &live.instance, so_far).await;
+        self.answer(outcome)
+    }
+
+    pub(crate) async fn process(&self, request: &Arc<Request>, done: Completion) -> Result<Action, Fault> {
+        let mut live = Live::start(self, request).await?;
+        let outcome = self.stages.process(&mut live.store, &live.instance, done).await;
+        self.answer(outcome)
+    }
+
+    fn answer<T: Len>(&self, outcome: Outcome<T>) -> Result<T, Fault> {
+        let limits = &self.identity.limits;
+        let answer = outcome.map_err(|error| classify(&error, limits))??;
+        let (len, max) = (answer.len(), limits.output);
+        if len > max {
+            Err(Fault::Output { len, max })
+        } else {
+            Ok(answer)
+        }
+    }
+}
+
+/// A plugin on an endpoint, ready to be called.
+#[derive(Clone)]
+pub struct Attachment {
+    plugin: Arc<Plugin>,
+    linked: Arc<Linked>,
+    shared: Arc<Shared>,
+}
+
+impl Attachment {
+    pub(crate) fn new(plugin: Arc<Plugin>, linked: Linked, shared: Arc<Shared>) -> Self {
+        Self {
+            plugin,
+            linked: Arc::new(linked),
+            shared,
+        }
+    }
+
+    /// The plugin that is attached.
+    #[must_use]
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    /// How its instances start.
+    #[must_use]
+    pub fn startup(&self) -> &Startup {
+        &self.linked.startup
+    }
+
+    /// Whether the plugin exports a stage.
+    #[must_use]
+    pub fn has_stage(&self, stage: Stage) -> bool {
+        self.plugin.stages.contains(&stage)
+    }
+
+    /// What it recorded of its declared metrics since the start.
+    #[must_use]
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        self.linked.identity.metrics.all()
+    }
+
+    /// Stage 1: accept, amend or reject. Attributes are left on `request`. Where the future is dropped the call ends at
+    /// the next tick.
+    ///
+    /// # Errors
+    ///
+    /// Where the plugin failed, trapped or went over a limit.
+    pub async fn validate(&self, request: &Arc<Request>) -> Result<Verdict, CallError> {
+        self.bounded(self.linked.validate(request)).await
+    }
+
+    /// Stage 2: what the model is given. `so_far` is what the templater before it rendered.
+    ///
+    /// # Errors
+    ///
+    /// Where the plugin failed, trapped or went over a limit.
+    pub async fn render(
+        &self,
+        request: &Arc<Request>,
+        so_far: Option<Rendered>,
+    ) -> Result<Rendered, CallError> {
+        self.bounded(self.linked.render(request, so_far)).await
+    }
+
+    /// Stage 3 on a whole result.
+    ///
+    /// # Errors
+    ///
+    /// Where the plugin failed, trapped or went over a limit.
+    pub async fn process(&self, request: &Arc<Request>, done: Completion) -> Result<Action, CallError> {
+        self.bounded(self.linked.process(request, done)).await
+    }
+
+    /// One call: waits for an instance to be free, keeps the ticker awake, and ends at the deadline on the clock.
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, CallError> {
+        let wall_time = self.linked.identity.limits.wall_time;
+        let slots = &self.shared.slots;
+        let result = tokio::time::timeout(wall_time, async {
+            let Ok(_slot) = slots.free.acquire().await else {
+                return Err(Fault::Busy(slots.count));
+            };
+            let _running = self.shared.ticker.run();
+            call.await
+        })
+        .await;
+        let fault = match result {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(fault)) => fault,
+            Err(_) if slots.free.available_permits() == 0 => Fault::Busy(slots.count),
+            Err(_) => Fault::WallTime(wall_time),
+        };
+        Err(CallError {
+            plugin: Arc::clone(&self.linked.identity.plugin),
+            endpoint: Arc::clone(&self.linked.identity.endpoint),
+            fault,
+        })
+    }
+}

@@ -1,0 +1,251 @@
+//! Compiled plugins on disk. A file is native code: it is trusted because only this node can have written it.
+//!
+//! The folder is the node's own and closed to others; files are named by what they were made from, written beside and
+//! renamed, and their digest is checked before they are mapped. Nothing from outside is ever put here.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::attachment::Startup;
+use crate::error::LoadError;
+use crate::inspect::hex;
+
+/// Changes where what is written here, or the way a snapshot is made, changes.
+const FORMAT: &str = "selvedge-cache-1 wizer-48.0.8";
+
+/// The folder.
+pub(crate) struct Cache {
+    dir: PathBuf,
+}
+
+/// What a compiled component was made from.
+pub(crate) struct Key(String);
+
+/// What is known of a compiled component; the file beside it, written last.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    sha256: String,
+    startup: Startup,
+}
+
+impl Key {
+    /// The key of a component compiled as it is instrumented, before any configuration.
+    pub(crate) fn instrumented(engine: &Engine, component: &[u8; 32]) -> Self {
+        Self::of(engine, &[b"instrumented", component])
+    }
+
+    /// The key of an attachment: a component with a configuration and what bounds `configure`.
+    pub(crate) fn attached(engine: &Engine, component: &[u8; 32], config: &str, how: &str) -> Self {
+        Self::of(
+            engine,
+            &[b"attached", component, config.as_bytes(), how.as_bytes()],
+        )
+    }
+
+    fn of(engine: &Engine, parts: &[&[u8]]) -> Self {
+        let mut hasher = Sha256Hasher(Sha256::new_with_prefix(FORMAT));
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        for part in parts {
+            hasher.0.update((part.len() as u64).to_le_bytes());
+            hasher.0.update(part);
+        }
+        Self(hex(&hasher.0.finalize()))
+    }
+}
+
+/// Feeds what implements `Hash` into SHA-256, since a name must not collide by accident or by intent.
+struct Sha256Hasher(Sha256);
+
+impl Hasher for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+impl Cache {
+    /// Opens the folder, making it where it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be made, belongs to somebody else or is open to others.
+    pub(crate) fn open(dir: &Path) -> Result<Self, LoadError> {
+        let cache = Self { dir: dir.to_owned() };
+        cache.prepare().map_err(|source| cache.error(dir, source))?;
+        Ok(cache)
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        let found = fs::symlink_metadata(&self.dir)?;
+        let refuse = |why: &str| {
+            let remedy =
+                "it holds code that the node runs: let it belong to the node's user alone (chmod 700)";
+            Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("{why}; {remedy}"),
+            ))
+        };
+        if !found.is_dir() {
+            return refuse("it is not a folder");
+        }
+        if found.uid() != rustix::process::geteuid().as_raw() {
+            return refuse("it belongs to another user");
+        }
+        if found.mode() & 0o077 != 0 {
+            return refuse("others may read or write it");
+        }
+        Ok(())
+    }
+
+    /// What is kept under a key; none where nothing is, or where it is damaged, which is logged.
+    pub(crate) fn load(&self, engine: &Engine, key: &Key) -> Result<Option<(Component, Startup)>, LoadError> {
+        let (code, note) = self.paths(key);
+        let note: Note = match fs::read(&note) {
+            Ok(json) => match serde_json::from_slice(&json) {
+                Ok(note) => note,
+                Err(error) => return Ok(damaged(&note, &error.to_string())),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.error(&note, error)),
+        };
+        match digest_of(&code) {
+            Ok(found) if found == note.sha256 => {}
+            Ok(_) => return Ok(damaged(&code, "its digest is not what was written")),
+            Err(error) => return Ok(damaged(&code, &error.to_string())),
+        }
+        // SAFETY: the file is what `store` wrote: its digest was just compared, and the folder is closed to others.
+        match unsafe { Component::deserialize_file(engine, &code) } {
+            Ok(component) => Ok(Some((component, note.startup))),
+            Err(error) => Ok(damaged(&code, &format!("{error:#}"))),
+        }
+    }
+
+    /// Keeps a compiled component. Whole or not at all: the note that makes it count is renamed into place last.
+    pub(crate) fn store(&self, key: &Key, component: &Component, startup: &Startup) -> Result<(), LoadError> {
+        let bytes = component
+            .serialize()
+            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let note = Note {
+            sha256: hex(&Sha256::digest(&bytes)),
+            startup: startup.clone(),
+        };
+        let json = serde_json::to_vec(&note).expect("a note has nothing that JSON cannot hold");
+        let (code_path, note_path) = self.paths(key);
+        self.replace(&code_path, &bytes)
+            .map_err(|error| self.error(&code_path, error))?;
+        self.replace(&note_path, &json)
+            .map_err(|error| self.error(&note_path, error))
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let beside = self.dir.join(format!(".writing-{}-{serial}", std::process::id()));
+        let written = File::create_new(&beside).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        let placed = written.and_then(|()| fs::rename(&beside, path));
+        if placed.is_err() {
+            // The error of the write is the one that matters; what could not be renamed may also be gone already.
+            fs::remove_file(&beside).ok();
+        }
+        placed
+    }
+
+    fn paths(&self, key: &Key) -> (PathBuf, PathBuf) {
+        (
+            self.dir.join(format!("{}.cwasm", key.0)),
+            self.dir.join(format!("{}.json", key.0)),
+        )
+    }
+
+    fn error(&self, path: &Path, source: io::Error) -> LoadError {
+        LoadError::Cache {
+            path: path.display().to_string(),
+            source,
+        }
+    }
+}
+
+fn digest_of(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hex(&hasher.finalize()))
+}
+
+fn damaged<T>(path: &Path, why: &str) -> Option<T> {
+    tracing::warn!(path = %path.display(), why, "a compiled plugin in the cache is damaged; compiling it again");
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{Cache, Key};
+    use crate::attachment::Startup;
+    use wasmtime::Engine;
+    use wasmtime::component::Component;
+
+    fn kept(dir: &std::path::Path) -> (Engine, Cache, Key) {
+        let engine = Engine::default();
+        let cache = Cache::open(dir).expect("the folder is ours");
+        let key = Key::instrumented(&engine, &[7; 32]);
+        let component = Component::new(&engine, "(component)").expect("an empty component compiles");
+        cache
+            .store(&key, &component, &Startup::Snapshot { entropy_frozen: true })
+            .expect("it is kept");
+        (engine, cache, key)
+    }
+
+    #[test]
+    fn gives_back_what_was_kept() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (engine, cache, key) = kept(&dir.path().join("cache"));
+        let (_, startup) = cache.load(&engine, &key).expect("readable").expect("there");
+        assert_eq!(startup, Startup::Snapshot { entropy_frozen: true });
+    }
+
+    #[test]
+    fn knows_nothing_under_another_key() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (engine, cache, _) = kept(&dir.path().join("cache"));
+        let other = Key::attached(&engine, &[7; 32], "{}", "");
+        assert!(cache.load(&engine, &other).expect("readable").is_none());
+    }
+
+    #[test]
+    fn does_not_run_code_that_was_changed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (engine, cache, key) = kept(&dir.path().join("cache"));
+        let (code, _) = cache.paths(&key);
+        let mut bytes = fs::read(&code).expect("there");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&code, bytes).expect("written");
+        assert!(cache.load(&engine, &key).expect("readable").is_none());
+    }
+
+    #[test]
+    fn refuses_a_folder_that_others_can_write() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("changed");
+        let error = Cache::open(dir.path()).err().expect("refused").to_string();
+        assert!(error.contains("chmod 700"), "{error}");
+    }
+}

@@ -1,0 +1,119 @@
+//! One call under its limits: a fresh store, a deadline of each kind, and what an error of wasmtime's means.
+
+use std::sync::Arc;
+
+use wasmtime::component::{Instance, ResourceTableError};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
+
+use crate::attachment::{Linked, Startup};
+use crate::error::Fault;
+use crate::state::{Phase, State};
+use crate::value::{Request, cut};
+
+/// Frames of a trap's backtrace that go into its message.
+const FRAMES_MAX: usize = 6;
+
+/// A store with every limit armed. Instantiation already runs the plugin's code, so it comes after this.
+pub(crate) fn store(engine: &wasmtime::Engine, state: State) -> Store<State> {
+    let limits = &state.identity.limits;
+    let (host_bytes, handles) = (limits.host_bytes, limits.handles);
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.usage);
+    store.set_hostcall_fuel(host_bytes);
+    store.set_max_component_handles(handles);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut context| match context.data_mut().tick() {
+        Ok(()) => Ok(UpdateDeadline::Yield(1)),
+        Err(fault) => Err(wasmtime::Error::new(fault)),
+    });
+    store
+}
+
+/// A fresh instance, ready for one stage's call, with the store that holds all it has.
+pub(crate) struct Live {
+    pub(crate) store: Store<State>,
+    pub(crate) instance: Instance,
+}
+
+impl Live {
+    /// Starts an instance from the snapshot; or, where there is none, configures it.
+    pub(crate) async fn start(linked: &Linked, request: &Arc<Request>) -> Result<Self, Fault> {
+        let state = State::new(
+            Arc::clone(&linked.identity),
+            Phase::Serve,
+            Some(Arc::clone(request)),
+        );
+        let mut store = store(linked.pre.engine(), state);
+        let classify = |error| classify(&error, &linked.identity.limits);
+        let instance = linked.pre.instantiate_async(&mut store).await.map_err(classify)?;
+        if let Startup::Configure { .. } = linked.startup {
+            linked
+                .stages
+                .configure(&mut store, &instance, &linked.config)
+                .await
+                .map_err(classify)??;
+        }
+        Ok(Self { store, instance })
+    }
+}
+
+/// What an error means: our own limits first, then wasmtime's, then traps; the rest is a broken ABI.
+pub(crate) fn classify(error: &wasmtime::Error, limits: &crate::Limits) -> Fault {
+    if let Some(fault) = error.downcast_ref::<Fault>() {
+        return fault.clone();
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Fault::Busy(0);
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        return Fault::Handles(limits.handles);
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return Fault::Trap(format!("it called exit with status {}", exit.0));
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => Fault::Stack,
+        Some(Trap::Interrupt) => Fault::Time(limits.time),
+        Some(
+            trap @ (Trap::CannotEnterComponent
+            | Trap::CannotLeaveComponent
+            | Trap::StringOutOfBounds
+            | Trap::ListOutOfBounds
+            | Trap::InvalidDiscriminant
+            | Trap::InvalidChar
+            | Trap::UnalignedPointer),
+        ) => Fault::Abi(trap.to_string()),
+        Some(trap) => Fault::Trap(format!("{trap}{}", backtrace(error))),
+        None => untyped(error, limits),
+    }
+}
+
+/// Errors for which wasmtime 48 has no type, only a text.
+fn untyped(error: &wasmtime::Error, limits: &crate::Limits) -> Fault {
+    let text = format!("{error:#}");
+    if text.contains("fuel allocated for hostcalls has been exhausted") {
+        return Fault::HostBytes(limits.host_bytes);
+    }
+    if text.contains("resource table has no free keys") || text.contains("too many handles") {
+        return Fault::Handles(limits.handles);
+    }
+    Fault::Abi(cut(&text, 1024).to_owned())
+}
+
+fn backtrace(error: &wasmtime::Error) -> String {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return String::new();
+    };
+    let names: Vec<String> = backtrace
+        .frames()
+        .iter()
+        .filter_map(|frame| frame.func_name())
+        .take(FRAMES_MAX)
+        .map(|name| cut(name, 120).to_owned())
+        .collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" in {}", names.join(" < "))
+    }
+}

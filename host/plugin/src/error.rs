@@ -1,0 +1,177 @@
+//! What can go wrong: a plugin that cannot be attached ([`LoadError`]), and a call that fails ([`CallError`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a plugin cannot be loaded or attached. The endpoint that needs it is refused; others are not touched.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bytes are no component.
+    #[error("{what}; {remedy}")]
+    NotAComponent {
+        /// What they are.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The component is larger than the node accepts.
+    #[error("the component has {len} bytes, more than `sandbox.component_size_max` allows ({max})")]
+    TooLarge {
+        /// Its length.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// It exports no stage.
+    #[error("it exports no stage of selvedge:plugin@0.1; it exports {exports}")]
+    NoStage {
+        /// What it exports instead.
+        exports: String,
+    },
+    /// It lacks `lifecycle`.
+    #[error("it does not export `selvedge:plugin/lifecycle@0.1.0`, which every plugin must")]
+    NoLifecycle,
+    /// It imports what nothing grants.
+    #[error("it imports `{import}`, which nothing grants; {remedy}")]
+    ImportDenied {
+        /// The import.
+        import: String,
+        /// The line that would grant it, or that none would.
+        remedy: String,
+    },
+    /// Its manifest cannot be read.
+    #[error("its manifest (custom section `selvedge:manifest`) cannot be read: {0}")]
+    Manifest(String),
+    /// The attachment's configuration does not match the schema in the manifest.
+    #[error("`config`{at}: {message}")]
+    ConfigRefused {
+        /// Where in the configuration, as `.schema.type`.
+        at: String,
+        /// What the schema says.
+        message: String,
+    },
+    /// `configure` answered that it cannot work with the configuration.
+    #[error("`configure` refused the configuration ({code}): {message}")]
+    ConfigureFailed {
+        /// The plugin's code.
+        code: String,
+        /// The plugin's message.
+        message: String,
+    },
+    /// `configure` trapped or went over a limit.
+    #[error("`configure` {0}")]
+    Configure(Fault),
+    /// The snapshot and a freshly configured instance disagree.
+    #[error(
+        "a snapshot of it does not answer the manifest's self-test as a freshly configured instance does"
+    )]
+    SelfTest,
+    /// wasmtime cannot compile or link it.
+    #[error("it cannot be compiled or linked: {0}")]
+    Compile(String),
+    /// The compiler panicked.
+    #[error("the compiler failed on it (a panic, contained)")]
+    CompilerPanicked,
+    /// The file of compiled code cannot be written or read.
+    #[error("the cache of compiled plugins at {path}: {source}")]
+    Cache {
+        /// The file or folder.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The limit of this attachment is beyond what the sandbox has.
+    #[error("`limits.memory` ({asked} bytes) is more than `sandbox.memory_max` ({max} bytes)")]
+    MemoryBeyondPool {
+        /// What the attachment asks for.
+        asked: usize,
+        /// What an instance can have.
+        max: usize,
+    },
+}
+
+/// A call that did not give a result. The instance is gone; the next call starts from the snapshot.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("plugin `{plugin}` on endpoint `{endpoint}` {fault}")]
+pub struct CallError {
+    /// Name of the plugin in the configuration.
+    pub plugin: Arc<str>,
+    /// Name of the endpoint.
+    pub endpoint: Arc<str>,
+    /// What happened.
+    pub fault: Fault,
+}
+
+/// What happened to a call.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Fault {
+    /// It used up its CPU time.
+    #[error("used more than its CPU time (`limits.time`, {0:?})")]
+    Time(Duration),
+    /// It did not come back in time.
+    #[error("did not return in time (`limits.wall_time`, {0:?})")]
+    WallTime(Duration),
+    /// It wanted more memory than it may have.
+    #[error("wanted more memory than it may have (`limits.memory`, {0} bytes)")]
+    Memory(usize),
+    /// It wanted larger tables than it may have.
+    #[error("wanted larger tables than it may have (`limits.table_elements`, {0})")]
+    Table(usize),
+    /// It brought too many bytes into the host in one call.
+    #[error("brought too many bytes into the host in one call (`limits.host_bytes`, {0})")]
+    HostBytes(usize),
+    /// Its answer is too long.
+    #[error("answered with {len} bytes (`limits.output`, {max})")]
+    Output {
+        /// Bytes of the answer.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// It held too many host resources.
+    #[error("held too many host resources (`limits.handles`, {0})")]
+    Handles(usize),
+    /// It ran out of stack.
+    #[error("ran out of stack")]
+    Stack,
+    /// It trapped.
+    #[error("trapped: {0}")]
+    Trap(String),
+    /// It broke the rules of the component model: a bad pointer, text that is not UTF-8, a handle that is none.
+    #[error("broke the component model's rules: {0}")]
+    Abi(String),
+    /// It answered that it failed.
+    #[error("failed ({code}): {message}")]
+    Failed {
+        /// The plugin's code.
+        code: String,
+        /// The plugin's message, cut.
+        message: String,
+        /// Whether the same call may succeed later.
+        retryable: bool,
+    },
+    /// All instances are taken, and none came free within `limits.wall_time`.
+    #[error("could not run: all {0} instances are taken (`sandbox.instances_max`)")]
+    Busy(usize),
+}
+
+impl Fault {
+    /// The stable code of the error, for clients, logs and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Time(_) => "plugin-time-limit",
+            Self::WallTime(_) => "plugin-wall-time-limit",
+            Self::Memory(_) => "plugin-memory-limit",
+            Self::Table(_) => "plugin-table-limit",
+            Self::HostBytes(_) => "plugin-host-bytes-limit",
+            Self::Output { .. } => "plugin-output-limit",
+            Self::Handles(_) => "plugin-handles-limit",
+            Self::Stack => "plugin-stack-overflow",
+            Self::Trap(_) => "plugin-trap",
+            Self::Abi(_) => "plugin-abi",
+            Self::Failed { .. } => "plugin-failed",
+            Self::Busy(_) => "plugins-busy",
+        }
+    }
+}

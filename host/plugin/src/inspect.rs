@@ -1,0 +1,250 @@
+//! Reads a component without running it: validity, stages, imports, manifest, and what forbids a snapshot.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
+
+use crate::error::LoadError;
+use crate::manifest::{self, Manifest};
+use crate::mutation;
+
+/// A component that was read and found to be a plugin.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    /// Name in the configuration.
+    pub name: Arc<str>,
+    /// The component's bytes.
+    pub bytes: Bytes,
+    /// SHA-256 of the bytes.
+    pub digest: [u8; 32],
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// The stages that it exports, in the order in which a request meets them.
+    pub stages: Vec<Stage>,
+    /// The interfaces that it imports.
+    pub imports: Vec<String>,
+    /// The interfaces that it exports.
+    pub exports: Vec<String>,
+    /// Why its memory cannot be snapshotted; none where it can.
+    pub mutation: Option<String>,
+}
+
+/// A place in the life of a request where a plugin is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "DESIGN's names")]
+pub enum Stage {
+    Validate,
+    Template,
+    Postprocess,
+    Stream,
+    Observe,
+}
+
+impl Stage {
+    const ALL: [Self; 5] = [
+        Self::Validate,
+        Self::Template,
+        Self::Postprocess,
+        Self::Stream,
+        Self::Observe,
+    ];
+
+    /// The interface that a plugin of this stage exports.
+    #[must_use]
+    pub fn interface(self) -> &'static str {
+        match self {
+            Self::Validate => "selvedge:plugin/validator",
+            Self::Template => "selvedge:plugin/templater",
+            Self::Postprocess => "selvedge:plugin/postprocessor",
+            Self::Stream => "selvedge:plugin/stream-postprocessor",
+            Self::Observe => "selvedge:plugin/observer",
+        }
+    }
+
+    /// The stage's name in configuration, log and answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Validate => "validate",
+            Self::Template => "template",
+            Self::Postprocess => "postprocess",
+            Self::Stream => "stream",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+impl Plugin {
+    /// Reads a component. Nothing of it runs and nothing is compiled.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are too long, no valid component, or no plugin.
+    pub fn read(name: &str, bytes: Bytes, component_size_max: usize) -> Result<Self, LoadError> {
+        if bytes.len() > component_size_max {
+            return Err(LoadError::TooLarge {
+                len: bytes.len(),
+                max: component_size_max,
+            });
+        }
+        check_kind(&bytes)?;
+        let features = WasmFeatures::default();
+        Validator::new_with_features(features)
+            .validate_all(&bytes)
+            .map_err(|error| {
+                not_a_component(format!("the component is damaged: {error}"), "build it again")
+            })?;
+        let surface = Surface::read(&bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
+        let plugin = Self {
+            name: name.into(),
+            digest: Sha256::digest(&bytes).into(),
+            manifest: surface.manifest()?,
+            stages: Stage::ALL
+                .into_iter()
+                .filter(|stage| surface.has_export(stage.interface()))
+                .collect(),
+            mutation: mutation::find(&bytes).map_err(|error| LoadError::Compile(error.to_string()))?,
+            bytes,
+            imports: surface.imports,
+            exports: surface.exports,
+        };
+        if plugin.stages.is_empty() {
+            return Err(LoadError::NoStage {
+                exports: list(&plugin.exports),
+            });
+        }
+        if !plugin
+            .exports
+            .iter()
+            .any(|export| unversioned(export) == "selvedge:plugin/lifecycle")
+        {
+            return Err(LoadError::NoLifecycle);
+        }
+        Ok(plugin)
+    }
+
+    /// The digest in hexadecimal.
+    #[must_use]
+    pub fn digest_hex(&self) -> String {
+        hex(&self.digest)
+    }
+}
+
+/// An interface's name without its version.
+pub(crate) fn unversioned(interface: &str) -> &str {
+    interface.split('@').next().unwrap_or(interface)
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn not_a_component(what: String, remedy: &'static str) -> LoadError {
+    LoadError::NotAComponent { what, remedy }
+}
+
+/// Tells apart what is handed in by mistake, before the validator says it in its own words.
+fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
+    if bytes.starts_with(b"\x7fELF") {
+        let what = "the file is native or precompiled code, not a component".to_owned();
+        return Err(not_a_component(
+            what,
+            "give the .wasm; the node compiles it itself",
+        ));
+    }
+    if !bytes.starts_with(b"\0asm") {
+        let what = "the file is not WebAssembly".to_owned();
+        return Err(not_a_component(
+            what,
+            "give a component, e.g. one built for wasm32-wasip2",
+        ));
+    }
+    if Parser::is_core_wasm(bytes) {
+        let what = "the file is a core module, not a component".to_owned();
+        return Err(not_a_component(
+            what,
+            "build it for wasm32-wasip2, or encode it with `wasm-tools component new`",
+        ));
+    }
+    if !Parser::is_component(bytes) {
+        let what = "the file is neither a component nor a module of a known version".to_owned();
+        return Err(not_a_component(what, "build it again"));
+    }
+    Ok(())
+}
+
+/// Imports, exports and custom sections of the outermost component.
+#[derive(Default)]
+struct Surface {
+    imports: Vec<String>,
+    exports: Vec<String>,
+    manifests: Vec<Vec<u8>>,
+}
+
+impl Surface {
+    fn read(bytes: &[u8]) -> Result<Self, wasmparser::BinaryReaderError> {
+        let mut surface = Self::default();
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::Version {
+                    encoding: Encoding::Component | Encoding::Module,
+                    ..
+                } => depth += 1,
+                Payload::End(_) => depth -= 1,
+                Payload::ComponentImportSection(section) if depth == 1 => {
+                    for import in section {
+                        surface.imports.push(import?.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 1 => {
+                    for export in section {
+                        let export = export?;
+                        if export.kind == ComponentExternalKind::Instance {
+                            surface.exports.push(export.name.name.to_owned());
+                        }
+                    }
+                }
+                Payload::CustomSection(section) if depth == 1 && section.name() == manifest::SECTION => {
+                    surface.manifests.push(section.data().to_vec());
+                }
+                _ => {}
+            }
+        }
+        Ok(surface)
+    }
+
+    fn has_export(&self, interface: &str) -> bool {
+        let versioned = format!("{interface}@0.1.");
+        self.exports.iter().any(|export| export.starts_with(&versioned))
+    }
+
+    fn manifest(&self) -> Result<Manifest, LoadError> {
+        match self.manifests.as_slice() {
+            [] => Ok(Manifest::default()),
+            [one] if one.len() <= manifest::LEN_MAX => {
+                serde_json::from_slice(one).map_err(|error| LoadError::Manifest(error.to_string()))
+            }
+            [one] => Err(LoadError::Manifest(format!(
+                "{} bytes, at most {}",
+                one.len(),
+                manifest::LEN_MAX
+            ))),
+            many => Err(LoadError::Manifest(format!("there are {} of them", many.len()))),
+        }
+    }
+}

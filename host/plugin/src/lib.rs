@@ -1,0 +1,35 @@
+//! The plugin host: compiles WebAssembly components, configures and snapshots them, and calls their stages under limits.
+//!
+//! The only crate that uses wasmtime. It knows no HTTP, no model and no TOML; what a stage takes and gives are the plain
+//! types of [`value`]. Read in this order.
+
+pub mod limits;
+
+pub mod manifest;
+
+pub mod inspect;
+
+pub mod value;
+
+pub mod error;
+
+pub mod sandbox;
+
+pub mod attachment;
+
+mod abi;
+mod cache;
+mod call;
+mod link;
+mod log_stream;
+mod mutation;
+mod snapshot;
+mod state;
+mod ticker;
+
+pub use attachment::{AttachOptions, Attachment, Startup};
+pub use error::{CallError, Fault, LoadError};
+pub use inspect::{Plugin, Stage};
+pub use limits::Limits;
+pub use manifest::Manifest;
+pub use sandbox::{Sandbox, SandboxOptions};

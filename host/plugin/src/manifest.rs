@@ -1,0 +1,63 @@
+//! What a plugin says of itself: the custom section `selvedge:manifest`, JSON, readable without running anything.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Name of the component's custom section.
+pub const SECTION: &str = "selvedge:manifest";
+
+/// Bytes of a manifest at most; it is read before anything else is known of the plugin.
+pub const LEN_MAX: usize = 1 << 20;
+
+/// The manifest. A component without the section has the default one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The plugin's own name.
+    #[serde(default)]
+    pub name: String,
+    /// The plugin's version.
+    #[serde(default)]
+    pub version: String,
+    /// The interfaces that it was written for, `0.1`.
+    #[serde(default)]
+    pub api: String,
+    /// One sentence.
+    #[serde(default)]
+    pub description: String,
+    /// The compiler that made it, for the record.
+    #[serde(default)]
+    pub toolchain: String,
+    /// What it would be given besides logging, metrics and tensors; the operator's `allow` decides.
+    #[serde(default)]
+    pub wants: Wants,
+    /// JSON Schema of an attachment's `config`; without it any configuration is passed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_schema: Option<Value>,
+    /// Names of the metrics that it records; others are dropped.
+    #[serde(default)]
+    pub metrics: Vec<String>,
+    /// A request that must be answered alike by a snapshot and by a freshly configured instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
+}
+
+/// What a plugin asks for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wants {
+    /// Request headers that it reads.
+    #[serde(default)]
+    pub headers: Vec<String>,
+}
+
+/// The case by which a snapshot is compared with a freshly configured instance, under the attachment's own configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTest {
+    /// The request's body.
+    pub body: Value,
+    /// What a post-processor is given: a classifier's labels with their scores, best first.
+    #[serde(default)]
+    pub labels: Vec<(String, f32)>,
+}

@@ -1,0 +1,343 @@
+//! The sandbox of a node: one engine, one linker, one cache, one ticker, and a bounded number of instances.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::attachment::{AttachOptions, Attachment, Startup};
+use crate::cache::{Cache, Key};
+use crate::error::LoadError;
+use crate::inspect::Plugin;
+use crate::link;
+use crate::snapshot::Workshop;
+use crate::state::{Identity, Metrics, State};
+use crate::ticker::Ticker;
+
+/// What a sandbox is given.
+#[derive(Debug, Clone)]
+pub struct SandboxOptions {
+    /// The folder of compiled plugins; made with mode 0700 where it is not there.
+    pub cache_dir: PathBuf,
+    /// Instances alive at once, at most; a call beyond waits. Default 256, at most 8,000: each takes several mappings of
+    /// the process, of which Linux gives 65,530.
+    pub instances_max: usize,
+    /// The most memory that any attachment's `limits.memory` may be. Default 256 MiB.
+    pub memory_max: usize,
+    /// The longest component that is read. Default 64 MiB.
+    pub component_size_max: usize,
+}
+
+impl SandboxOptions {
+    /// The defaults, with compiled plugins in `cache_dir`.
+    #[must_use]
+    pub fn new(cache_dir: PathBuf) -> Self {
+        Self {
+            cache_dir,
+            instances_max: 256,
+            memory_max: 256 << 20,
+            component_size_max: 64 << 20,
+        }
+    }
+}
+
+/// The sandbox; clones share it.
+#[derive(Clone)]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+}
+
+/// What attachments keep of their sandbox.
+pub(crate) struct Shared {
+    pub(crate) ticker: Ticker,
+    pub(crate) slots: Slots,
+    engine: Engine,
+    linker: Linker<State>,
+    cache: Cache,
+    options: SandboxOptions,
+    pooled: bool,
+    compilations: AtomicU64,
+    /// One lock a component, so that two attachments of it do not both compile it.
+    compiling: Mutex<HashMap<[u8; 32], Arc<Mutex<()>>>>,
+}
+
+/// The instances that may be alive at once.
+pub(crate) struct Slots {
+    pub(crate) free: Semaphore,
+    pub(crate) count: usize,
+}
+
+impl Sandbox {
+    /// Starts the engine and its ticker.
+    ///
+    /// # Errors
+    ///
+    /// Where the cache folder cannot be used, or the machine gives no thread or no memory at all.
+    pub fn new(options: SandboxOptions) -> Result<Self, LoadError> {
+        let cache = Cache::open(&options.cache_dir)?;
+        let (engine, pooled) = engine(&options)?;
+        let linker = link::linker(&engine).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let ticker = Ticker::start(&engine).map_err(|source| LoadError::Cache {
+            path: "the ticker's thread".to_owned(),
+            source,
+        })?;
+        let count = options.instances_max;
+        let slots = Slots {
+            free: Semaphore::new(count),
+            count,
+        };
+        let compilations = AtomicU64::new(0);
+        let compiling = Mutex::default();
+        let shared = Shared {
+            ticker,
+            slots,
+            engine,
+            linker,
+            cache,
+            options,
+            pooled,
+            compilations,
+            compiling,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Reads a component: see [`Plugin::read`]; and checks its imports: see [`check_imports`].
+    ///
+    /// # Errors
+    ///
+    /// Where it is no plugin, or imports what nothing grants.
+    pub fn read(&self, name: &str, bytes: Bytes) -> Result<Plugin, LoadError> {
+        let plugin = Plugin::read(name, bytes, self.shared.options.component_size_max)?;
+        check_imports(&plugin)?;
+        Ok(plugin)
+    }
+
+    /// Attaches a plugin to an endpoint: configures and snapshots it, or takes the result from the cache.
+    ///
+    /// # Errors
+    ///
+    /// Where the configuration is refused, the component cannot be compiled, or `configure` fails.
+    pub async fn attach(
+        &self,
+        plugin: &Arc<Plugin>,
+        options: AttachOptions,
+    ) -> Result<Attachment, LoadError> {
+        check_config(plugin, &options.config)?;
+        let max = self.shared.options.memory_max;
+        if options.limits.memory > max {
+            return Err(LoadError::MemoryBeyondPool {
+                asked: options.limits.memory,
+                max,
+            });
+        }
+        let (sandbox, plugin) = (self.clone(), Arc::clone(plugin));
+        let executor = tokio::runtime::Handle::current();
+        let work = move || {
+            // While code is compiled or configured, the ticker must be awake.
+            let _running = sandbox.shared.ticker.run();
+            sandbox.attach_blocking(plugin, options, &executor)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| LoadError::CompilerPanicked)?
+    }
+
+    fn attach_blocking(
+        &self,
+        plugin: Arc<Plugin>,
+        options: AttachOptions,
+        executor: &tokio::runtime::Handle,
+    ) -> Result<Attachment, LoadError> {
+        let config = canonical(&options.config);
+        let allowed: Vec<String> = options
+            .headers
+            .iter()
+            .map(|name| name.to_ascii_lowercase())
+            .collect();
+        let wanted = plugin
+            .manifest
+            .wants
+            .headers
+            .iter()
+            .map(|name| name.to_ascii_lowercase());
+        let identity = Arc::new(Identity {
+            plugin: Arc::clone(&plugin.name),
+            endpoint: options.endpoint,
+            headers: wanted.filter(|name| allowed.contains(name)).collect(),
+            metrics: Metrics::new(&plugin.manifest.metrics),
+            limits: options.limits,
+        });
+        let shared = &self.shared;
+        let workshop = Workshop {
+            engine: &shared.engine,
+            linker: &shared.linker,
+            cache: &shared.cache,
+            plugin: &plugin,
+            identity: &identity,
+            config: &config,
+            executor,
+        };
+        let (component, startup) = self.component(&workshop, options.configure_each)?;
+        let linked = workshop.link(&component, startup)?;
+        Ok(Attachment::new(plugin, linked, Arc::clone(shared)))
+    }
+
+    /// The component of an attachment, from the cache or made.
+    fn component(
+        &self,
+        workshop: &Workshop<'_>,
+        configure_each: bool,
+    ) -> Result<(Component, Startup), LoadError> {
+        let how = if configure_each { "configure" } else { "snapshot" };
+        let key = Key::attached(&self.shared.engine, &workshop.plugin.digest, workshop.config, how);
+        if let Some(kept) = self.shared.cache.load(&self.shared.engine, &key)? {
+            return Ok(kept);
+        }
+        let lock = {
+            let mut compiling = self
+                .shared
+                .compiling
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(compiling.entry(workshop.plugin.digest).or_default())
+        };
+        let _alone = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.compilations.fetch_add(1, Ordering::Relaxed);
+        let (component, startup) = workshop.build(configure_each)?;
+        self.shared.cache.store(&key, &component, &startup)?;
+        Ok((component, startup))
+    }
+
+    /// How many attachments were compiled and configured since the start; a hit in the cache is none.
+    #[must_use]
+    pub fn compilations(&self) -> u64 {
+        self.shared.compilations.load(Ordering::Relaxed)
+    }
+
+    /// Whether instances come out of the pool; where the machine has too little address space they do not.
+    #[must_use]
+    pub fn is_pooled(&self) -> bool {
+        self.shared.pooled
+    }
+
+    /// Instances that are alive now.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.shared.slots.count - self.shared.slots.free.available_permits()
+    }
+}
+
+/// Checks what a plugin imports against what is free.
+///
+/// # Errors
+///
+/// The first import that nothing grants, with the line that would grant it.
+pub fn check_imports(plugin: &Plugin) -> Result<(), LoadError> {
+    link::check_imports(&plugin.name, &plugin.imports)
+}
+
+/// The engine with the pooling allocator; where that cannot be had, without it and with a warning.
+fn engine(options: &SandboxOptions) -> Result<(Engine, bool), LoadError> {
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+    match Engine::new(&config) {
+        Ok(engine) => Ok((engine, true)),
+        Err(error) => {
+            let why = format!("{error:#}");
+            tracing::warn!(
+                why,
+                "no pool of instances on this machine: calls of plugins will be slower"
+            );
+            config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+            let engine = Engine::new(&config).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            Ok((engine, false))
+        }
+    }
+}
+
+/// A component is its main module and the two small ones that its toolchain adds: four core instances, two tables.
+fn pool(options: &SandboxOptions) -> PoolingAllocationConfig {
+    let count = u32::try_from(options.instances_max).unwrap_or(u32::MAX);
+    // Attaching needs instances of its own, beside those of requests.
+    let count = count.saturating_add(16);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(count)
+        .total_core_instances(count.saturating_mul(4))
+        .total_memories(count)
+        .total_tables(count.saturating_mul(2))
+        .total_stacks(count)
+        .max_core_instances_per_component(16)
+        .max_memories_per_component(4)
+        .max_tables_per_component(16)
+        .max_memory_size(options.memory_max)
+        .table_elements(50_000)
+        .max_component_instance_size(2 << 20)
+        .max_core_instance_size(2 << 20)
+        .max_unused_warm_slots(128)
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(64 << 10)
+        // Since Linux 6.7: only the pages that a request wrote are put back.
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        // Off: no `stream<T>`, and a call costs a fifth.
+        .concurrency_support(false)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(1 << 20)
+        .memory_guaranteed_dense_image_size(64 << 20)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(32))
+        // Registering unwind tables costs more with each plugin that comes and goes; our own code needs none.
+        .native_unwind_info(false)
+        .wasm_memory64(false)
+        .wasm_tail_call(false)
+        .wasm_relaxed_simd(false)
+        .wasm_relaxed_simd(false);
+    config
+}
+
+/// Checks an attachment's configuration against the manifest's schema.
+fn check_config(plugin: &Plugin, config: &Value) -> Result<(), LoadError> {
+    let Some(schema) = &plugin.manifest.config_schema else {
+        return Ok(());
+    };
+    let validator = jsonschema::validator_for(schema)
+        .map_err(|error| LoadError::Manifest(format!("its `config_schema` is not a JSON Schema: {error}")))?;
+    match validator.iter_errors(config).next() {
+        None => Ok(()),
+        Some(error) => Err(LoadError::ConfigRefused {
+            at: error.instance_path().as_str().replace('/', "."),
+            message: error.to_string(),
+        }),
+    }
+}
+
+/// JSON with sorted keys, so that the same configuration has the same text, whatever the order in the file.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| key.as_str());
+            let fields = fields
+                .into_iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        scalar => scalar.to_string(),
+    }
+}

@@ -1,0 +1,285 @@
+//! Configure once, snapshot: from a plugin and a configuration to the component that requests start from.
+//!
+//! instrument -> compile -> instantiate -> `configure(config)` -> check -> snapshot -> compile -> compare. What cannot be
+//! snapshotted soundly is told apart here, and runs with [`Startup::Configure`]. All of it blocks; it runs on a thread
+//! for blocking work, where a panic of the compiler is caught.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use wasmtime::component::{Component, Instance, InstancePre, Lift, WasmList};
+use wasmtime::{Engine, Store};
+use wasmtime_wizer::{ComponentInstanceState, Wizer};
+
+use crate::abi::v0_1::Stages;
+use crate::attachment::{Linked, Startup};
+use crate::cache::{Cache, Key};
+use crate::call::{classify, store};
+use crate::error::{Fault, LoadError};
+use crate::inspect::Plugin;
+use crate::manifest::SelfTest;
+use crate::state::{Identity, Phase, State};
+use crate::value::{Completion, Finish, Label, Output, Request, Usage};
+
+/// What a snapshot is made with.
+pub(crate) struct Workshop<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) linker: &'a wasmtime::component::Linker<State>,
+    pub(crate) cache: &'a Cache,
+    pub(crate) plugin: &'a Plugin,
+    pub(crate) identity: &'a Arc<Identity>,
+    pub(crate) config: &'a str,
+    pub(crate) executor: &'a Handle,
+}
+
+/// An instance after `configure`, and the component that it is of.
+struct Configured {
+    store: Store<State>,
+    instance: Instance,
+}
+
+impl Workshop<'_> {
+    /// Makes the component that requests start from, and says how they start.
+    pub(crate) fn build(&self, forced: bool) -> Result<(Component, Startup), LoadError> {
+        if forced {
+            return self
+                .build_unsnapshotted("the operator asks for it (`startup = \"configure\"`)".to_owned());
+        }
+        if let Some(reason) = &self.plugin.mutation {
+            return self.build_unsnapshotted(reason.clone());
+        }
+        let wizer = Wizer::new();
+        let (context, bytes) = match wizer.instrument_component(&self.plugin.bytes) {
+            Ok(instrumented) => instrumented,
+            Err(error) => return self.build_unsnapshotted(format!("it cannot be instrumented: {error:#}")),
+        };
+        let instrumented = self.compile_instrumented(&bytes)?;
+        let mut configured = self.configure(&instrumented)?;
+        let state = configured.store.data();
+        if !state.table.is_empty() {
+            let reason =
+                "after `configure` it still holds a resource of the host, such as an open output stream";
+            return self.build_unsnapshotted(reason.to_owned());
+        }
+        let startup = Startup::Snapshot {
+            entropy_frozen: state.entropy_drawn,
+        };
+        // A snapshot reads whole memories, which no plugin does in one call.
+        configured.store.set_hostcall_fuel(usize::MAX);
+        let mut reader = Reader {
+            configured: &mut configured,
+            error: None,
+        };
+        let bytes = self
+            .executor
+            .block_on(wizer.snapshot_component(&context, &mut reader))
+            .map_err(compile_error)?;
+        if let Some(error) = reader.error {
+            return Err(compile_error(error));
+        }
+        let component = Component::new(self.engine, &bytes).map_err(compile_error)?;
+        self.compare(&instrumented, &component)?;
+        Ok((component, startup))
+    }
+
+    /// The plain component; `configure` runs once all the same, so that a bad configuration is found now.
+    fn build_unsnapshotted(&self, reason: String) -> Result<(Component, Startup), LoadError> {
+        let component = Component::new(self.engine, &self.plugin.bytes).map_err(compile_error)?;
+        self.configure(&component)?;
+        Ok((component, Startup::Configure { reason }))
+    }
+
+    /// Compiled once for all attachments of a plugin, which wait for each other at the sandbox.
+    fn compile_instrumented(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        let key = Key::instrumented(self.engine, &self.plugin.digest);
+        if let Some((component, _)) = self.cache.load(self.engine, &key)? {
+            return Ok(component);
+        }
+        let component = Component::new(self.engine, bytes).map_err(compile_error)?;
+        self.cache.store(
+            &key,
+            &component,
+            &Startup::Snapshot {
+                entropy_frozen: false,
+            },
+        )?;
+        Ok(component)
+    }
+
+    /// Instantiates and configures, under the limits of `configure`.
+    fn configure(&self, component: &Component) -> Result<Configured, LoadError> {
+        let pre = self.linker.instantiate_pre(component).map_err(compile_error)?;
+        let stages = Stages::find(&pre).map_err(compile_error)?;
+        let limits = &self.identity.limits;
+        let mut store = store(
+            self.engine,
+            State::new(Arc::clone(self.identity), Phase::Configure, None),
+        );
+        let run = async {
+            let instance = pre.instantiate_async(&mut store).await?;
+            let outcome = stages.configure(&mut store, &instance, self.config).await?;
+            wasmtime::Result::Ok((instance, outcome))
+        };
+        let bounded = self
+            .executor
+            .block_on(async { tokio::time::timeout(limits.configure_time, run).await });
+        let time_out = Fault::WallTime(limits.configure_time);
+        let (instance, outcome) = match bounded {
+            Ok(ran) => ran.map_err(|error| LoadError::Configure(classify(&error, limits)))?,
+            Err(_) => return Err(LoadError::Configure(time_out)),
+        };
+        match outcome {
+            Ok(()) => Ok(Configured { store, instance }),
+            Err(Fault::Failed { code, message, .. }) => Err(LoadError::ConfigureFailed { code, message }),
+            Err(fault) => Err(LoadError::Configure(fault)),
+        }
+    }
+
+    /// Replays the manifest's self-test on a snapshot and on a freshly configured instance; they must agree.
+    fn compare(&self, fresh: &Component, snapshot: &Component) -> Result<(), LoadError> {
+        let Some(self_test) = &self.plugin.manifest.self_test else {
+            return Ok(());
+        };
+        let fresh = self.link(
+            fresh,
+            Startup::Configure {
+                reason: String::new(),
+            },
+        )?;
+        let snapshot = self.link(
+            snapshot,
+            Startup::Snapshot {
+                entropy_frozen: false,
+            },
+        )?;
+        let answers = self.executor.block_on(async {
+            (
+                replay(&fresh, self_test).await,
+                replay(&snapshot, self_test).await,
+            )
+        });
+        if answers.0 == answers.1 {
+            Ok(())
+        } else {
+            Err(LoadError::SelfTest)
+        }
+    }
+
+    /// Links a component so that it can be called.
+    pub(crate) fn link(&self, component: &Component, startup: Startup) -> Result<Linked, LoadError> {
+        component
+            .initialize_copy_on_write_image()
+            .map_err(compile_error)?;
+        let pre: InstancePre<State> = self.linker.instantiate_pre(component).map_err(compile_error)?;
+        Ok(Linked {
+            stages: Stages::find(&pre).map_err(compile_error)?,
+            pre,
+            identity: Arc::clone(self.identity),
+            startup,
+            config: self.config.to_owned(),
+        })
+    }
+}
+
+/// The answers of every stage that the plugin has, in words that can be compared.
+async fn replay(linked: &Linked, self_test: &SelfTest) -> Vec<String> {
+    let body = self_test.body.to_string().into();
+    let request = Arc::new(Request {
+        body,
+        ..Request::default()
+    });
+    let labels = self_test
+        .labels
+        .iter()
+        .map(|(name, score)| Label {
+            name: name.clone(),
+            score: *score,
+        })
+        .collect();
+    let done = Completion {
+        output: Output::Labels(vec![labels]),
+        finish: Finish::Stop,
+        usage: Usage::default(),
+    };
+    vec![
+        format!("{:?}", linked.validate(&request).await),
+        format!("{:?}", linked.render(&request, None).await),
+        format!("{:?}", linked.process(&request, done).await),
+    ]
+}
+
+fn compile_error(error: wasmtime::Error) -> LoadError {
+    LoadError::Compile(format!("{error:#}"))
+}
+
+/// Reads an instance's memories and globals through the functions that instrumentation added.
+///
+/// The trait has no room for errors, and a hostile component may offer functions of those names itself; so the first error
+/// is kept, and what was read is then not used.
+struct Reader<'a> {
+    configured: &'a mut Configured,
+    error: Option<wasmtime::Error>,
+}
+
+impl Reader<'_> {
+    async fn read<R: Lift + Send + Sync + 'static>(&mut self, instance: &str, function: &str) -> Option<R> {
+        let result = self.call(instance, function).await;
+        result.map_err(|error| self.error.get_or_insert(error)).ok()
+    }
+
+    async fn call<R: Lift + Send + Sync + 'static>(
+        &mut self,
+        instance: &str,
+        function: &str,
+    ) -> wasmtime::Result<R> {
+        let Configured {
+            store,
+            instance: configured,
+        } = &mut *self.configured;
+        let missing = || wasmtime::Error::msg(format!("`{instance}` lacks `{function}`"));
+        let (_, outer) = configured
+            .get_export(&mut *store, None, instance)
+            .ok_or_else(missing)?;
+        let (_, inner) = configured
+            .get_export(&mut *store, Some(&outer), function)
+            .ok_or_else(missing)?;
+        let function = configured.get_typed_func::<(), (R,)>(&mut *store, inner)?;
+        Ok(function.call_async(&mut *store, ()).await?.0)
+    }
+}
+
+impl ComponentInstanceState for Reader<'_> {
+    async fn call_func_ret_list_u8(
+        &mut self,
+        instance: &str,
+        func: &str,
+        contents: impl FnOnce(&[u8]) + Send,
+    ) {
+        match self.read::<WasmList<u8>>(instance, func).await {
+            Some(list) => contents(list.as_le_slice(&self.configured.store)),
+            None => contents(&[]),
+        }
+    }
+
+    async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {
+        self.read(instance, func).await.unwrap_or_default()
+    }
+
+    async fn call_func_ret_s64(&mut self, instance: &str, func: &str) -> i64 {
+        self.read(instance, func).await.unwrap_or_default()
+    }
+
+    async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
+        self.read::<f32>(instance, func)
+            .await
+            .unwrap_or_default()
+            .to_bits()
+    }
+
+    async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
+        self.read::<f64>(instance, func)
+            .await
+            .unwrap_or_default()
+            .to_bits()
+    }
+}

@@ -1,0 +1,233 @@
+//! What one store holds: the request it serves, what it has used, and the WASI context, made only where it is asked for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::error::Fault;
+use crate::limits::Limits;
+use crate::log_stream::{Level, LogStream};
+use crate::ticker::TICK;
+use crate::value::{Request, cut};
+
+/// Who the plugin is and what it may have: one for each attachment, shared by its stores.
+pub(crate) struct Identity {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) limits: Limits,
+    /// Header names, in lower case, that the manifest wants and the operator allows.
+    pub(crate) headers: Vec<String>,
+    /// What the plugin recorded of the metrics that its manifest declares.
+    pub(crate) metrics: Metrics,
+}
+
+/// Counters and sums by name; only declared names are there.
+pub(crate) struct Metrics(Mutex<BTreeMap<String, f64>>);
+
+impl Metrics {
+    pub(crate) fn new(declared: &[String]) -> Self {
+        Self(Mutex::new(
+            declared.iter().map(|name| (name.clone(), 0.0)).collect(),
+        ))
+    }
+
+    pub(crate) fn add(&self, name: &str, value: f64) {
+        if let Some(sum) = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(name)
+        {
+            *sum += value;
+        }
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<String, f64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a store is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// `configure`, whose memory is to be snapshotted: imports other than logging do nothing.
+    Configure,
+    /// A request.
+    Serve,
+}
+
+/// The data of one store.
+pub(crate) struct State {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) request: Option<Arc<Request>>,
+    pub(crate) phase: Phase,
+    pub(crate) table: ResourceTable,
+    pub(crate) usage: Usage,
+    /// Whether the plugin drew randomness, which a snapshot freezes.
+    pub(crate) entropy_drawn: bool,
+    wasi: Option<WasiCtx>,
+    log_left: Arc<Mutex<usize>>,
+}
+
+/// What an instance has used, against its limits.
+pub(crate) struct Usage {
+    memory: usize,
+    memory_max: usize,
+    table_elements: usize,
+    table_elements_max: usize,
+    ticks: u64,
+    ticks_max: u64,
+    time_max: Duration,
+}
+
+impl State {
+    pub(crate) fn new(identity: Arc<Identity>, phase: Phase, request: Option<Arc<Request>>) -> Self {
+        let limits = &identity.limits;
+        let time_max = match phase {
+            Phase::Configure => limits.configure_time,
+            Phase::Serve => limits.time,
+        };
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        Self {
+            usage: Usage::new(limits, time_max),
+            log_left: Arc::new(Mutex::new(limits.log)),
+            identity,
+            request,
+            phase,
+            table,
+            entropy_drawn: false,
+            wasi: None,
+        }
+    }
+
+    /// Logs a line in the plugin's name; control characters are escaped, and what is beyond the limit is dropped.
+    pub(crate) fn write_log(&self, level: Level, message: &str) {
+        if let Some(message) = self.log_share(message) {
+            let request = self.request.as_ref().map_or("", |request| request.id.as_str());
+            level.emit(&self.identity, request, &message);
+        }
+    }
+
+    /// What of a message is still within the limit, made safe for a log.
+    fn log_share(&self, message: &str) -> Option<String> {
+        let mut left = self.log_left.lock().unwrap_or_else(PoisonError::into_inner);
+        if *left == 0 {
+            return None;
+        }
+        let share = cut(message, *left);
+        *left -= share.len();
+        let mut safe = String::with_capacity(share.len());
+        for character in share.chars() {
+            if character.is_control() {
+                safe.extend(character.escape_default())
+            } else {
+                safe.push(character)
+            }
+        }
+        if share.len() < message.len() {
+            *left = 0;
+            safe.push_str(" [the rest is beyond `limits.log` and was dropped]");
+        }
+        Some(safe)
+    }
+
+    /// One more tick in which the plugin ran.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Time`] where its CPU time is used up.
+    pub(crate) fn tick(&mut self) -> Result<(), Fault> {
+        self.usage.ticks += 1;
+        if self.usage.ticks > self.usage.ticks_max {
+            Err(Fault::Time(self.usage.time_max))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The WASI context: no arguments, environment, files or network; what is printed is logged.
+    pub(crate) fn wasi(&mut self) -> &mut WasiCtx {
+        self.wasi.get_or_insert_with(|| {
+            let stream = |level| {
+                LogStream::new(
+                    level,
+                    Arc::clone(&self.identity),
+                    self.request.clone(),
+                    Arc::clone(&self.log_left),
+                )
+            };
+            let mut builder = WasiCtxBuilder::new();
+            builder.stdout(stream(Level::Info)).stderr(stream(Level::Warn));
+            builder
+                .allow_tcp(false)
+                .allow_udp(false)
+                .max_random_size(64 << 10);
+            builder.build()
+        })
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi();
+        let ctx = self.wasi.as_mut().expect("made in the line above");
+        WasiCtxView {
+            ctx,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl Usage {
+    fn new(limits: &Limits, time_max: Duration) -> Self {
+        let ticks = time_max.as_micros().div_ceil(TICK.as_micros());
+        Self {
+            memory: 0,
+            memory_max: limits.memory,
+            table_elements: 0,
+            table_elements_max: limits.table_elements,
+            ticks: 0,
+            ticks_max: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
+            time_max,
+        }
+    }
+}
+
+impl ResourceLimiter for Usage {
+    /// Sums over all memories of the store; wasmtime's own limiter bounds each alone.
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.memory.saturating_sub(current).saturating_add(desired);
+        if total > self.memory_max {
+            return Err(wasmtime::Error::new(Fault::Memory(self.memory_max)));
+        }
+        self.memory = total;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self
+            .table_elements
+            .saturating_sub(current)
+            .saturating_add(desired);
+        if total > self.table_elements_max {
+            return Err(wasmtime::Error::new(Fault::Table(self.table_elements_max)));
+        }
+        self.table_elements = total;
+        Ok(true)
+    }
+}

@@ -1,0 +1,262 @@
+//! What stages take and give, as plain Rust: what crosses the border of this crate. `abi` turns it into WIT and back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::limits::{ATTRIBUTE_LEN_MAX, ATTRIBUTES_MAX};
+
+/// One request, as every stage sees it. Plugins copy out of it only what they read.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// Request id, also sent to the client.
+    pub id: String,
+    /// Name of the endpoint.
+    pub endpoint: Arc<str>,
+    /// Wire dialect: `endpoint`, `openai`, `oip` or `ollama`.
+    pub dialect: &'static str,
+    /// Id of the key that authenticated the request.
+    pub principal: Option<String>,
+    /// Header names in lower case, with one entry a value.
+    pub headers: Vec<(String, Bytes)>,
+    /// The body after content decoding and after earlier validators' amendments.
+    pub body: Bytes,
+    /// What plugins left for later stages.
+    pub attributes: Attributes,
+}
+
+impl Request {
+    /// The same request with another body, as an amendment leaves it.
+    #[must_use]
+    pub fn with_body(&self, body: Bytes) -> Self {
+        Self {
+            id: self.id.clone(),
+            endpoint: Arc::clone(&self.endpoint),
+            dialect: self.dialect,
+            principal: self.principal.clone(),
+            headers: self.headers.clone(),
+            body,
+            attributes: Attributes(Mutex::new(self.attributes.all())),
+        }
+    }
+}
+
+/// Keys and values that plugins leave for later stages and for the log, bounded in number and in bytes.
+#[derive(Debug, Default)]
+pub struct Attributes(Mutex<Vec<(String, String)>>);
+
+impl Attributes {
+    /// Leaves a value under a key, in place of what was there. One too many is dropped; one too long is cut.
+    pub fn set(&self, key: &str, value: &str) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = cut(value, ATTRIBUTE_LEN_MAX.saturating_sub(key.len()));
+        if let Some((_, old)) = entries.iter_mut().find(|(known, _)| known == key) {
+            value.clone_into(old);
+        } else if entries.len() < ATTRIBUTES_MAX && key.len() < ATTRIBUTE_LEN_MAX {
+            entries.push((key.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// What was left under a key.
+    #[must_use]
+    pub fn find(&self, key: &str) -> Option<String> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value.clone())
+    }
+
+    /// All of it, in the order in which keys were first set.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The longest prefix of `text` that has at most `len_max` bytes and ends at a character.
+pub(crate) fn cut(text: &str, len_max: usize) -> &str {
+    &text[..text.floor_char_boundary(len_max)]
+}
+
+/// What a validator decided.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// The request goes on as it is.
+    Accept,
+    /// It goes on with another body, where there is one; attributes are already set on the request.
+    Amend(Option<Bytes>),
+    /// It ends here.
+    Reject(Rejection),
+}
+
+/// An answer to the client in place of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rejection {
+    /// 400 to 499, or 503.
+    pub status: u16,
+    /// Stable and kebab-case.
+    pub code: String,
+    /// For the client.
+    pub message: String,
+    /// What is wrong with the body; empty unless `status` is 422.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing wrong with a body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// Machine-readable, e.g. `missing`.
+    pub kind: String,
+    /// From the body's root.
+    pub loc: Vec<Step>,
+    /// For people.
+    pub msg: String,
+}
+
+/// A step into a JSON body.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// The key of an object.
+    Key(String),
+    /// The index of an array.
+    Index(u32),
+}
+
+/// What a templater rendered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// What the model is given.
+    pub prompt: Prompt,
+    /// Generation parameters, a JSON object with OpenAI's names.
+    pub params: Option<String>,
+}
+
+/// What a model is given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// One text.
+    Text(String),
+    /// Many texts, one result each.
+    Texts(Vec<String>),
+    /// A conversation, as role and content.
+    Messages(Vec<(String, String)>),
+    /// The same as OpenAI's `messages` array, in JSON.
+    MessagesJson(String),
+    /// Token ids.
+    TokenIds(Vec<u32>),
+    /// Named tensors.
+    Tensors(Vec<(String, Tensor)>),
+}
+
+/// A tensor: row-major, little-endian, without padding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Type of one element.
+    pub element: Element,
+    /// Dimensions, outermost first.
+    pub shape: Vec<u32>,
+    /// Elements, `shape`'s product times the element's size; text as a u32 length and UTF-8 bytes in turn.
+    pub data: Bytes,
+}
+
+/// Type of a tensor's element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Element {
+    Boolean,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Float16,
+    Bfloat16,
+    Float32,
+    Float64,
+    Text,
+}
+
+impl Element {
+    /// Bytes of one element; none for text, whose elements differ.
+    #[must_use]
+    pub fn size(self) -> Option<usize> {
+        match self {
+            Self::Boolean | Self::Uint8 | Self::Int8 => Some(1),
+            Self::Uint16 | Self::Int16 | Self::Float16 | Self::Bfloat16 => Some(2),
+            Self::Uint32 | Self::Int32 | Self::Float32 => Some(4),
+            Self::Uint64 | Self::Int64 | Self::Float64 => Some(8),
+            Self::Text => None,
+        }
+    }
+}
+
+/// What a model made, as a post-processor sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// The result.
+    pub output: Output,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Token counts.
+    pub usage: Usage,
+}
+
+/// A model's result, or what a post-processor put in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Generated text, one a choice.
+    Text(Vec<String>),
+    /// Labels of each input, best first.
+    Labels(Vec<Vec<Label>>),
+    /// One vector an input.
+    Embeddings(Vec<Vec<f32>>),
+    /// Named tensors.
+    Tensors(Vec<(String, Tensor)>),
+    /// JSON text: the answer as it is.
+    Json(String),
+}
+
+/// One label of a classifier.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Label {
+    /// The model's name of it.
+    pub name: String,
+    /// 0 to 1.
+    pub score: f32,
+}
+
+/// Token counts of one inference.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the input.
+    pub prompt_tokens: u32,
+    /// Of what was generated.
+    pub completion_tokens: u32,
+}
+
+/// Why generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "OpenAI's names")]
+pub enum Finish {
+    Stop,
+    Length,
+    ContentFilter,
+    ToolCalls,
+    Cancelled,
+    Error,
+}
+
+/// What a post-processor decided.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// The result stays as it is.
+    Pass,
+    /// This in its place.
+    Replace(Output),
+    /// The request ends with this answer.
+    Refuse(Rejection),
+}

@@ -1,0 +1,77 @@
+//! `selvedge check`: everything that `serve` would check, without serving.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::progress::Progress;
+use super::{CliError, config, executor};
+use crate::app;
+use crate::generation::{EndpointState, Generation};
+use selvedge_plugin::Startup;
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// The configuration; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: CheckArguments) -> Result<(), CliError> {
+    let config = config(arguments.config)?;
+    let runtime = app::runtime(&config)?;
+    let generation = executor()?.block_on(async {
+        let sandbox = app::sandbox(&config)?;
+        let progress = Progress::start("checking");
+        Ok::<_, CliError>(Generation::build(1, &config, runtime, &sandbox, |step| progress.tell(step)).await)
+    })?;
+    let mut faults: Vec<String> = generation
+        .faults()
+        .map(|(_, reason)| format!("{}: {reason}", config.file.display()))
+        .collect();
+    // A model or plugin that several endpoints use is told once.
+    faults.sort();
+    faults.dedup();
+    let unused = generation
+        .models
+        .iter()
+        .filter_map(|(name, model)| Some((name, model.as_ref().err()?)));
+    let unused: Vec<String> = unused
+        .map(|(name, why)| format!("{}: models.{name}: {why}", config.file.display()))
+        .collect();
+    faults.extend(
+        unused
+            .into_iter()
+            .filter(|fault| !faults.contains(fault))
+            .collect::<Vec<_>>(),
+    );
+    if !faults.is_empty() {
+        return Err(CliError::Config(faults));
+    }
+    warn_of_configure(&generation);
+    let (file, endpoints, models) = (
+        config.file.display(),
+        generation.endpoints.len(),
+        generation.models.len(),
+    );
+    eprintln!("{file}: all is well: {endpoints} endpoints, {models} models");
+    Ok(())
+}
+
+/// A plugin that cannot be snapshotted works, and slowly; the operator should know.
+fn warn_of_configure(generation: &Generation) {
+    for endpoint in &generation.endpoints {
+        let EndpointState::Ready(ready) = &endpoint.state else {
+            continue;
+        };
+        for attached in &ready.plugins {
+            if let Startup::Configure { reason } = attached.attachment.startup() {
+                let (plugin, endpoint) = (&attached.attachment.plugin().name, &ready.name);
+                eprintln!(
+                    "warning: plugin `{plugin}` on endpoint `{endpoint}` is configured for each request: {reason}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The command line: a file a subcommand, and the exit codes.
+
+mod check;
+mod model;
+mod plugin;
+mod progress;
+mod serve;
+mod telemetry;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::StartError;
+use crate::config::{Config, ConfigError};
+
+pub use telemetry::LogFormat;
+
+/// An HTTP host for edge nodes: ONNX models natively, sandboxed WebAssembly plugins around them.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 configuration refused, 4 plugin tests failed, 5 verification failed.
+#[derive(Debug, Parser)]
+#[command(name = "selvedge", version, max_term_width = 100)]
+pub struct Arguments {
+    /// How the log on standard error is written.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Pretty)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a configuration until SIGTERM or SIGINT.
+    Serve(serve::ServeArguments),
+    /// Check everything that `serve` would, and exit: 0 where all is well, 3 where something is refused.
+    Check(check::CheckArguments),
+    /// Look at models.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Look at plugins.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration is refused.
+    #[error("{}", list(.0))]
+    Config(Vec<String>),
+    /// Something else.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+impl CliError {
+    /// The documented exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(3),
+            Self::Failed(_) => ExitCode::from(1),
+        }
+    }
+}
+
+impl From<Vec<ConfigError>> for CliError {
+    fn from(errors: Vec<ConfigError>) -> Self {
+        Self::Config(errors.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Listen { .. } => Self::Failed(error.into()),
+            StartError::Sandbox(_) | StartError::Runtime(_) => Self::Config(vec![error.to_string()]),
+        }
+    }
+}
+
+fn list(errors: &[String]) -> String {
+    match errors {
+        [one] => one.clone(),
+        many => format!("{} things are wrong:\n  {}", many.len(), many.join("\n  ")),
+    }
+}
+
+/// Runs what the arguments say.
+///
+/// # Errors
+///
+/// Where it fails; the error has the exit code.
+pub fn run(arguments: Arguments) -> Result<(), CliError> {
+    telemetry::start(arguments.log_format);
+    match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Model(command) => model::run(command),
+        Command::Plugin(command) => plugin::run(command),
+    }
+}
+
+/// Where a configuration is looked for that is not named.
+const CONFIG_PLACES: [&str; 2] = ["configs/demo.toml", "/etc/selvedge/selvedge.toml"];
+
+/// Reads the configuration that is named, or the first that is there.
+fn config(named: Option<PathBuf>) -> Result<Config, CliError> {
+    let file = match named {
+        Some(file) => file,
+        None => CONFIG_PLACES
+            .iter()
+            .map(PathBuf::from)
+            .find(|place| place.is_file())
+            .ok_or_else(|| {
+                CliError::Config(vec![format!(
+                    "there is no configuration: name one with --config; looked at {}",
+                    CONFIG_PLACES.join(", ")
+                )])
+            })?,
+    };
+    Ok(Config::read(&file)?)
+}
+
+/// The executor. A plugin yields at each tick of its CPU time; the driver is then asked at once whether others are ready.
+fn executor() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .event_interval(EVENT_INTERVAL)
+        .enable_all()
+        .build()?)
+}
+
+/// Polls of tasks between two looks at timers and sockets. tokio's 61 would let endless plugins delay them by 61 ticks.
+const EVENT_INTERVAL: u32 = 4;

@@ -1,0 +1,65 @@
+//! `selvedge serve`: a node, from its configuration to its end.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::progress::Progress;
+use super::{CliError, config, executor};
+use crate::app::Node;
+use crate::config::Config;
+use crate::generation::{EndpointState, Generation};
+use crate::shutdown;
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// The configuration; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: ServeArguments) -> Result<(), CliError> {
+    let config = config(arguments.config)?;
+    executor()?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), CliError> {
+    let mut node = Node::bind(config)?;
+    let addresses = node.addresses().to_vec();
+    node.accept();
+    let generation = {
+        let progress = Progress::start("starting");
+        let stop = shutdown::signalled();
+        tokio::select! {
+            generation = node.load(|step| progress.tell(step)) => generation,
+            signal = stop => {
+                tracing::info!(signal = signal.context("no signal handler")?, "stopped while starting");
+                return Ok(());
+            }
+        }
+    };
+    if nothing_serves(&generation) {
+        let reasons = generation.faults().map(|(_, reason)| reason.to_owned()).collect();
+        return Err(CliError::Config(reasons));
+    }
+    for address in addresses {
+        tracing::info!("listening on http://{address}");
+    }
+    let signal = shutdown::signalled().await.context("no signal handler")?;
+    tracing::info!(signal, "draining: requests in flight may finish");
+    if !node.drain().await {
+        tracing::warn!("`server.drain_timeout` is over: requests still in flight are cut off");
+    }
+    Ok(())
+}
+
+fn nothing_serves(generation: &Generation) -> bool {
+    let broken = |state: &EndpointState| matches!(state, EndpointState::Broken(_));
+    !generation.endpoints.is_empty()
+        && generation
+            .endpoints
+            .iter()
+            .all(|endpoint| broken(&endpoint.state))
+}

@@ -1,0 +1,233 @@
+//! From sections to a configuration whose references hold: names, paths, ranges. All that is wrong is told at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::endpoint::Endpoint;
+use super::read::{Sections, nearest};
+use super::{Config, ConfigError};
+use crate::router;
+
+/// The most instances that the process's mappings allow; see [`super::Sandbox`].
+const INSTANCES_MAX: usize = 8000;
+
+/// What was found wrong so far.
+struct Findings<'a> {
+    file: &'a Path,
+    errors: Vec<ConfigError>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        let (file, key, message) = (self.file.to_owned(), key.into(), message.into());
+        self.errors.push(ConfigError {
+            file,
+            place: None,
+            key,
+            message,
+        });
+    }
+
+    fn at_least_one(&mut self, key: String, value: usize) {
+        if value == 0 {
+            self.add(key, "must be at least 1");
+        }
+    }
+}
+
+/// Checks the sections of a file.
+pub(super) fn check(file: &Path, sections: Sections) -> Result<Config, Vec<ConfigError>> {
+    let mut found = Findings {
+        file,
+        errors: Vec::new(),
+    };
+    check_server(&sections, &mut found);
+    check_models(&sections, &mut found);
+    check_plugins(&sections, &mut found);
+    check_endpoints(&sections, &mut found);
+    if !found.errors.is_empty() {
+        return Err(found.errors);
+    }
+    Ok(resolve(file, sections))
+}
+
+fn check_server(sections: &Sections, found: &mut Findings<'_>) {
+    let server = &sections.server;
+    if server.listen.0.is_empty() {
+        found.add(
+            "server.listen",
+            "give at least one address, such as \"127.0.0.1:8080\"",
+        );
+    }
+    let times = [
+        ("request_timeout", server.request_timeout),
+        ("header_timeout", server.header_timeout),
+        ("idle_timeout", server.idle_timeout),
+    ];
+    for (key, time) in times {
+        if time.0.is_zero() {
+            found.add(format!("server.{key}"), "must be more than zero");
+        }
+    }
+    found.at_least_one("server.body_size_max".into(), server.body_size_max.0);
+    found.at_least_one("server.connections_max".into(), server.connections_max);
+    found.at_least_one("server.streams_max".into(), server.streams_max as usize);
+    let instances = sections.sandbox.instances_max;
+    if instances == 0 || instances > INSTANCES_MAX {
+        found.add(
+            "sandbox.instances_max",
+            format!("must be from 1 to {INSTANCES_MAX}, and is {instances}"),
+        );
+    }
+}
+
+fn check_models(sections: &Sections, found: &mut Findings<'_>) {
+    for (name, model) in &sections.models {
+        let key = |field: &str| format!("models.{name}.{field}");
+        check_name(&format!("models.{name}"), name, found);
+        found.at_least_one(key("replicas"), model.replicas);
+        let batch = &model.batch;
+        found.at_least_one(key("batch.items_max"), batch.items_max);
+        found.at_least_one(key("batch.tokens_max"), batch.tokens_max);
+        found.at_least_one(key("batch.queue_items_max"), batch.queue_items_max);
+        found.at_least_one(key("batch.queue_tokens_max"), batch.queue_tokens_max);
+        if model.file.as_ref().is_some_and(|file| file.contains('/')) {
+            found.add(
+                key("file"),
+                "name a file of the model's folder, without a folder in it",
+            );
+        }
+    }
+}
+
+fn check_plugins(sections: &Sections, found: &mut Findings<'_>) {
+    for (name, plugin) in &sections.plugins {
+        check_name(&format!("plugins.{name}"), name, found);
+        let limits = plugin.limits();
+        let key = |field: &str| format!("plugins.{name}.limits.{field}");
+        let times = [
+            ("time", limits.time),
+            ("wall_time", limits.wall_time),
+            ("configure_time", limits.configure_time),
+        ];
+        for (field, time) in times {
+            if time.is_zero() {
+                found.add(key(field), "must be more than zero");
+            }
+        }
+        let max = sections.sandbox.memory_max;
+        if limits.memory > max.0 {
+            found.add(
+                key("memory"),
+                format!("must be at most `sandbox.memory_max`, {max}"),
+            );
+        }
+    }
+}
+
+fn check_endpoints(sections: &Sections, found: &mut Findings<'_>) {
+    let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, endpoint) in &sections.endpoints {
+        check_name(&format!("endpoints.{name}"), name, found);
+        check_endpoint(name, endpoint, sections, found);
+        let Some(path) = endpoint.path.as_deref() else {
+            continue;
+        };
+        let key = format!("endpoints.{name}.path");
+        if let Err(why) = router::check_path(path) {
+            found.add(key.clone(), why);
+        }
+        if let Some(other) = paths.insert(path, name) {
+            found.add(
+                key,
+                format!("`{path}` is the path of `endpoints.{other}` too; give one of them another"),
+            );
+        }
+    }
+}
+
+fn check_endpoint(name: &str, endpoint: &Endpoint, sections: &Sections, found: &mut Findings<'_>) {
+    let key = |field: &str| format!("endpoints.{name}.{field}");
+    if !sections.models.contains_key(&endpoint.model) {
+        let known = sections.models.keys().map(String::as_str);
+        found.add(key("model"), unknown("model", &endpoint.model, known, "models"));
+    }
+    for (index, attach) in endpoint.plugins.iter().enumerate() {
+        if !sections.plugins.contains_key(&attach.plugin) {
+            let known = sections.plugins.keys().map(String::as_str);
+            let message = unknown("plugin", &attach.plugin, known, "plugins");
+            found.add(key(&format!("plugins[{index}].use")), message);
+        }
+        if !attach.config.is_object() {
+            found.add(
+                key(&format!("plugins[{index}].config")),
+                "must be a table, `{ ... }`",
+            );
+        }
+    }
+    if let Some(timeout) = endpoint.timeout {
+        let max = sections.server.request_timeout;
+        if timeout.0.is_zero() || timeout > max {
+            found.add(
+                key("timeout"),
+                format!("must be more than zero and at most `server.request_timeout`, {max}"),
+            );
+        }
+    }
+}
+
+fn unknown<'a>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+    section: &str,
+) -> String {
+    let near = nearest(known.clone(), name).map(|near| format!("did you mean `{near}`? "));
+    let list = known
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let list = if list.is_empty() {
+        "none is defined".to_owned()
+    } else {
+        format!("defined are {list}")
+    };
+    format!(
+        "there is no {what} `{name}`; {}{list}; add [{section}.{name}]",
+        near.unwrap_or_default()
+    )
+}
+
+/// Names stand in URLs, metrics and logs.
+fn check_name(key: &str, name: &str, found: &mut Findings<'_>) {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+        found.add(key, "a name has 1 to 64 letters, digits, `.`, `_` and `-`");
+    }
+}
+
+/// Makes paths absolute.
+fn resolve(file: &Path, sections: Sections) -> Config {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let absolute = |path: PathBuf| folder.join(path);
+    let mut config = Config {
+        file: file.to_owned(),
+        server: sections.server,
+        state: sections.state,
+        runtime: sections.runtime,
+        sandbox: sections.sandbox,
+        models: sections.models.into_iter().collect(),
+        plugins: sections.plugins.into_iter().collect(),
+        endpoints: sections.endpoints.into_iter().collect(),
+    };
+    config.state.dir = absolute(config.state.dir);
+    config.runtime.library = config.runtime.library.map(absolute);
+    for (_, model) in &mut config.models {
+        model.path = absolute(std::mem::take(&mut model.path));
+    }
+    for (_, plugin) in &mut config.plugins {
+        plugin.path = absolute(std::mem::take(&mut plugin.path));
+    }
+    config
+}

@@ -1,0 +1,53 @@
+//! `[endpoints.NAME]`: a model, the plugins round it, and where it is reached.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::unit::Time;
+
+/// An endpoint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// Its own path for plain JSON, `"/classify"`. Without one it is reached by its name alone.
+    pub path: Option<String>,
+    /// Name of the model, of `[models]`.
+    pub model: String,
+    /// Its plugins, in the order in which they are called within each stage.
+    #[serde(default)]
+    pub plugins: Vec<Attach>,
+    /// What happens where a plugin fails, for those that do not say it themselves. Default `fail`.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// From the end of a request's head to its answer. Default, and at most, `server.request_timeout`.
+    pub timeout: Option<Time>,
+}
+
+/// A plugin on an endpoint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// Name of the plugin, of `[plugins]`.
+    #[serde(rename = "use")]
+    pub plugin: String,
+    /// What it is configured with; it says itself what that may be.
+    #[serde(default = "empty")]
+    pub config: Value,
+    /// What happens where it fails. Default: the endpoint's.
+    pub on_error: Option<OnError>,
+}
+
+fn empty() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// What happens where a plugin fails, traps or goes over a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The request ends with an error that names the plugin.
+    #[default]
+    Fail,
+    /// The request goes on without the plugin. Not for validators: what nobody checked must not pass.
+    Skip,
+}

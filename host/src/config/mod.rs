@@ -1,0 +1,72 @@
+//! A node's configuration: one TOML file, read strictly, then checked as a whole.
+//!
+//! A section is one file here: its keys with their units, defaults and ranges. `read` goes from text to sections, `check`
+//! from sections to a [`Config`] whose references hold. Names no tokio, no ort, no wasmtime, no hyper.
+
+mod check;
+mod endpoint;
+mod error;
+mod model;
+mod plugin;
+mod read;
+mod runtime;
+mod sandbox;
+mod server;
+mod state;
+mod unit;
+
+pub use endpoint::{Attach, Endpoint, OnError};
+pub use error::ConfigError;
+pub use model::{Batch, Model};
+pub use plugin::{Allow, Limits, Plugin, Startup};
+pub use runtime::Runtime;
+pub use sandbox::Sandbox;
+pub use server::{Addresses, Server};
+pub use state::State;
+pub use unit::{Size, Time};
+
+use std::path::{Path, PathBuf};
+
+/// A configuration that was checked: every name in it is defined, every path is absolute.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// `[server]`.
+    pub server: Server,
+    /// `[state]`.
+    pub state: State,
+    /// `[runtime]`.
+    pub runtime: Runtime,
+    /// `[sandbox]`.
+    pub sandbox: Sandbox,
+    /// `[models.NAME]`, by name.
+    pub models: Vec<(String, Model)>,
+    /// `[plugins.NAME]`, by name.
+    pub plugins: Vec<(String, Plugin)>,
+    /// `[endpoints.NAME]`, by name.
+    pub endpoints: Vec<(String, Endpoint)>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, each with its place and what would be right.
+    pub fn read(file: &Path) -> Result<Self, Vec<ConfigError>> {
+        let text =
+            std::fs::read_to_string(file).map_err(|source| vec![ConfigError::unreadable(file, &source)])?;
+        Self::parse(file, &text)
+    }
+
+    /// Checks a text as if it stood in `file`, to which its paths are relative.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::read`].
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Vec<ConfigError>> {
+        let sections = read::sections(file, text).map_err(|error| vec![error])?;
+        check::check(file, sections)
+    }
+}

@@ -1,0 +1,62 @@
+//! `[models.NAME]`: a model's folder, where it runs, and how its inputs are batched.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use selvedge_model::Device;
+use serde::Deserialize;
+
+use super::unit::Time;
+
+/// A model.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The folder with its `model.toml`.
+    pub path: PathBuf,
+    /// Another ONNX file of the folder than the card's.
+    pub file: Option<String>,
+    /// `cpu`, `cuda`, `tensorrt` or `auto`. Default `auto`, which falls back to the CPU and says so.
+    #[serde(default)]
+    pub device: Device,
+    /// Sessions, each with its own memory. Default 1.
+    #[serde(default = "one")]
+    pub replicas: usize,
+    /// Threads of one session. Default `runtime.threads`.
+    pub threads: Option<usize>,
+    /// How inputs are batched.
+    #[serde(default)]
+    pub batch: Batch,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// How a model's inputs are batched.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Batch {
+    /// Inputs of a batch at most. Default 32.
+    pub items_max: usize,
+    /// Tokens (or bytes) of a batch at most, padding counted. Default 16,384; at least the model's longest input.
+    pub tokens_max: usize,
+    /// How long an input waits for company while a session is free. Default `"0ms"`.
+    pub delay_max: Time,
+    /// A request is refused with 503 while this many inputs wait. Default 512.
+    pub queue_items_max: usize,
+    /// A request is refused with 503 while this many tokens (or bytes) wait. Default 262,144.
+    pub queue_tokens_max: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            items_max: 32,
+            tokens_max: 16_384,
+            delay_max: Time(Duration::ZERO),
+            queue_items_max: 512,
+            queue_tokens_max: 262_144,
+        }
+    }
+}

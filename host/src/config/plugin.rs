@@ -1,0 +1,89 @@
+//! `[plugins.NAME]`: a component, what it may use and what it may see.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::unit::{Size, Time};
+
+/// A plugin.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    /// The component's file, `.wasm`.
+    pub path: PathBuf,
+    /// What one call of it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What it may see besides the request's body.
+    #[serde(default)]
+    pub allow: Allow,
+    /// How its instances start. Default `snapshot`.
+    #[serde(default)]
+    pub startup: Startup,
+}
+
+/// How instances start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Startup {
+    /// From the memory as `configure` left it; where that is not sound, as `configure`, with a warning.
+    #[default]
+    Snapshot,
+    /// By running `configure` for each request.
+    Configure,
+}
+
+/// What one call of a plugin may use; what is not here is as the sandbox has it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// All linear memories of an instance together. Default 32 MiB.
+    pub memory: Option<Size>,
+    /// CPU time. Default `"100ms"`.
+    pub time: Option<Time>,
+    /// Time on the clock, waiting included. Default `"1s"`.
+    pub wall_time: Option<Time>,
+    /// CPU time and time on the clock of `configure`. Default `"10s"`.
+    pub configure_time: Option<Time>,
+    /// Elements of all tables of an instance together. Default 50,000.
+    pub table_elements: Option<usize>,
+    /// What one call may bring into the host. Default 8 MiB.
+    pub host_bytes: Option<Size>,
+    /// What one call may answer. Default 4 MiB.
+    pub output: Option<Size>,
+    /// Host resources held at once. Default 1,024.
+    pub handles: Option<usize>,
+    /// Log lines and printed text of one call. Default 16 KiB.
+    pub log: Option<Size>,
+}
+
+/// What a plugin may see besides the request's body.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Allow {
+    /// Request headers, of those that its manifest wants.
+    pub headers: Vec<String>,
+}
+
+impl Plugin {
+    /// The limits with the sandbox's defaults filled in.
+    #[must_use]
+    pub fn limits(&self) -> selvedge_plugin::Limits {
+        let defaults = selvedge_plugin::Limits::default();
+        let limits = &self.limits;
+        let time = |time: Option<Time>, default| time.map_or(default, |time| time.0);
+        let size = |size: Option<Size>, default| size.map_or(default, |size| size.0);
+        selvedge_plugin::Limits {
+            memory: size(limits.memory, defaults.memory),
+            time: time(limits.time, defaults.time),
+            wall_time: time(limits.wall_time, defaults.wall_time),
+            configure_time: time(limits.configure_time, defaults.configure_time),
+            table_elements: limits.table_elements.unwrap_or(defaults.table_elements),
+            host_bytes: size(limits.host_bytes, defaults.host_bytes),
+            output: size(limits.output, defaults.output),
+            handles: limits.handles.unwrap_or(defaults.handles),
+            log: size(limits.log, defaults.log),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `[server]`: the public listener and its limits.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::unit::{Size, Time};
+
+/// The public listener and its limits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address or addresses, `"127.0.0.1:8080"`; port 0 takes a free one. Default `127.0.0.1:8080`.
+    pub listen: Addresses,
+    /// Bytes of a request's body at most; beyond: 413. Default 8 MiB.
+    pub body_size_max: Size,
+    /// From the end of a request's head to its answer, reading the body included; beyond: 504, or 408 where the body is
+    /// what did not come. Default 120 s.
+    pub request_timeout: Time,
+    /// From a connection's start, or the end of an answer, to the end of the next request's head over HTTP/1; beyond, the
+    /// connection is closed. Default 30 s.
+    pub header_timeout: Time,
+    /// How long a connection may have no request in flight; beyond, it is closed. Default 75 s.
+    pub idle_timeout: Time,
+    /// Connections at once; more wait to be accepted. Default 10,000.
+    pub connections_max: usize,
+    /// Requests at once on one HTTP/2 connection. Default 128.
+    pub streams_max: u32,
+    /// How long requests in flight may take after SIGTERM before they are cut off. Default 30 s.
+    pub drain_timeout: Time,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: Addresses(vec![SocketAddr::from(([127, 0, 0, 1], 8080))]),
+            body_size_max: Size(8 << 20),
+            request_timeout: Time(Duration::from_secs(120)),
+            header_timeout: Time(Duration::from_secs(30)),
+            idle_timeout: Time(Duration::from_secs(75)),
+            connections_max: 10_000,
+            streams_max: 128,
+            drain_timeout: Time(Duration::from_secs(30)),
+        }
+    }
+}
+
+/// One address or several.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "OneOrMany")]
+pub struct Addresses(pub Vec<SocketAddr>);
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected an address such as \"127.0.0.1:8080\", or a list of them"
+)]
+enum OneOrMany {
+    One(SocketAddr),
+    Many(Vec<SocketAddr>),
+}
+
+impl From<OneOrMany> for Addresses {
+    fn from(addresses: OneOrMany) -> Self {
+        match addresses {
+            OneOrMany::One(address) => Self(vec![address]),
+            OneOrMany::Many(addresses) => Self(addresses),
+        }
+    }
+}

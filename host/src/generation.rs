@@ -1,0 +1,291 @@
+//! One consistent, immutable state of the node: endpoints with their models and plugins. Requests hold one to their end.
+//!
+//! Where a model or a plugin cannot be loaded, the endpoints that need it are [`EndpointState::Broken`] and say why; the
+//! others are served.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use selvedge_model::{BatchOptions, Model, ModelOptions, Runtime};
+use selvedge_plugin::{AttachOptions, Attachment, Plugin, Sandbox, Stage};
+
+use crate::config::{self, Config, OnError, Startup};
+use crate::router::Router;
+
+/// One state of the node.
+pub struct Generation {
+    /// Counts from 1; a later one has a higher number.
+    pub number: u64,
+    /// Paths to endpoints.
+    pub router: Router,
+    /// The endpoints, in the order of their names.
+    pub endpoints: Vec<Endpoint>,
+    /// The models, with why one could not be loaded.
+    pub models: Vec<(String, Result<Model, String>)>,
+}
+
+/// An endpoint.
+pub struct Endpoint {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its own path.
+    pub path: Option<String>,
+    /// Whether it serves.
+    pub state: EndpointState,
+}
+
+/// Whether an endpoint serves.
+pub enum EndpointState {
+    /// It does.
+    Ready(Arc<Ready>),
+    /// It does not, for these reasons.
+    Broken(Vec<String>),
+}
+
+/// All that a request to an endpoint needs.
+pub struct Ready {
+    /// Name of the endpoint.
+    pub name: Arc<str>,
+    /// Its model.
+    pub model: Model,
+    /// Its plugins, in the order of the configuration.
+    pub plugins: Vec<Attached>,
+    /// How long a request may take.
+    pub timeout: Duration,
+}
+
+/// A plugin on an endpoint, with what happens where it fails.
+pub struct Attached {
+    /// The plugin.
+    pub attachment: Attachment,
+    /// What happens where it fails.
+    pub on_error: OnError,
+}
+
+impl Ready {
+    /// The plugins of a stage, in order.
+    pub fn stage(&self, stage: Stage) -> impl Iterator<Item = &Attached> {
+        self.plugins
+            .iter()
+            .filter(move |attached| attached.attachment.has_stage(stage))
+    }
+}
+
+impl Generation {
+    /// The endpoint of a name.
+    #[must_use]
+    pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| &*endpoint.name == name)
+    }
+
+    /// Why endpoints do not serve: name and reason.
+    pub fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.endpoints.iter().flat_map(|endpoint| {
+            let reasons: &[String] = match &endpoint.state {
+                EndpointState::Ready(_) => &[],
+                EndpointState::Broken(reasons) => reasons,
+            };
+            reasons.iter().map(|reason| (&*endpoint.name, reason.as_str()))
+        })
+    }
+
+    /// Loads models and plugins, both at once, and joins them to endpoints. `tell` is told of each step.
+    pub async fn build(
+        number: u64,
+        config: &Config,
+        runtime: Option<Runtime>,
+        sandbox: &Sandbox,
+        tell: impl Fn(&str),
+    ) -> Self {
+        let (models, plugins) = tokio::join!(
+            load_models(config, runtime, &tell),
+            load_plugins(config, sandbox, &tell)
+        );
+        let models_by_name: HashMap<&str, &Result<Model, String>> = models
+            .iter()
+            .map(|(name, model)| (name.as_str(), model))
+            .collect();
+        let mut endpoints = Vec::with_capacity(config.endpoints.len());
+        for ((name, endpoint), plugins) in config.endpoints.iter().zip(plugins) {
+            let state = join(
+                name,
+                endpoint,
+                models_by_name[endpoint.model.as_str()],
+                plugins,
+                config,
+            );
+            endpoints.push(Endpoint {
+                name: name.as_str().into(),
+                path: endpoint.path.clone(),
+                state,
+            });
+        }
+        let paths = endpoints.iter().enumerate();
+        let router = Router::new(paths.filter_map(|(index, endpoint)| Some((endpoint.path.clone()?, index))));
+        Self {
+            number,
+            router,
+            endpoints,
+            models,
+        }
+    }
+}
+
+/// Loads each model on a thread for blocking work, one after the other: sessions on one GPU must not be made at once.
+async fn load_models(
+    config: &Config,
+    runtime: Option<Runtime>,
+    tell: &impl Fn(&str),
+) -> Vec<(String, Result<Model, String>)> {
+    let mut models = Vec::with_capacity(config.models.len());
+    for (name, model) in &config.models {
+        tell(&format!("loading model {name}"));
+        let loaded = match runtime.clone() {
+            Some(runtime) => load_model(runtime, name.clone(), model.clone(), config.runtime.threads).await,
+            None => Err("ONNX Runtime is not loaded".to_owned()),
+        };
+        models.push((name.clone(), loaded));
+    }
+    models
+}
+
+async fn load_model(
+    runtime: Runtime,
+    name: String,
+    model: config::Model,
+    threads: usize,
+) -> Result<Model, String> {
+    let options = ModelOptions {
+        device: model.device,
+        replicas: model.replicas,
+        threads: model.threads.unwrap_or(threads),
+        file: model.file,
+        batch: BatchOptions {
+            items_max: model.batch.items_max,
+            tokens_max: model.batch.tokens_max,
+            delay_max: model.batch.delay_max.0,
+            queue_items_max: model.batch.queue_items_max,
+            queue_tokens_max: model.batch.queue_tokens_max,
+        },
+    };
+    let work = move || Model::load(&runtime, &name, &model.path, &options).map_err(|error| error.to_string());
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err("loading it panicked".to_owned()))
+}
+
+type Attachments = Vec<Result<Attached, String>>;
+
+/// Reads each plugin once and attaches it wherever it is used; attachments are compiled side by side.
+async fn load_plugins(config: &Config, sandbox: &Sandbox, tell: &impl Fn(&str)) -> Vec<Attachments> {
+    let read = config
+        .plugins
+        .iter()
+        .map(|(name, plugin)| (name.as_str(), read_plugin(sandbox, name, plugin)));
+    let plugins: HashMap<&str, Result<Arc<Plugin>, String>> = read.collect();
+    let limits: HashMap<&str, &config::Plugin> = config
+        .plugins
+        .iter()
+        .map(|(name, p)| (name.as_str(), p))
+        .collect();
+    let endpoints = config.endpoints.iter().map(|(name, endpoint)| {
+        let attachments = endpoint.plugins.iter().map(|attach| {
+            let name = name.as_str();
+            let plugin = &plugins[attach.plugin.as_str()];
+            let settings = limits[attach.plugin.as_str()];
+            async move {
+                tell(&format!("attaching plugin {} to endpoint {name}", attach.plugin));
+                attach_plugin(sandbox, plugin, settings, name, endpoint, attach).await
+            }
+        });
+        futures_util::future::join_all(attachments)
+    });
+    futures_util::future::join_all(endpoints).await
+}
+
+fn read_plugin(sandbox: &Sandbox, name: &str, plugin: &config::Plugin) -> Result<Arc<Plugin>, String> {
+    let path = plugin.path.display();
+    let bytes = std::fs::read(&plugin.path).map_err(|error| {
+        format!("plugins.{name}.path: {path} cannot be read: {error}; was it built (`cargo xtask plugins`)?")
+    })?;
+    let plugin = sandbox
+        .read(name, bytes.into())
+        .map_err(|error| format!("plugins.{name}: {path}: {error}"))?;
+    Ok(Arc::new(plugin))
+}
+
+async fn attach_plugin(
+    sandbox: &Sandbox,
+    plugin: &Result<Arc<Plugin>, String>,
+    settings: &config::Plugin,
+    endpoint_name: &str,
+    endpoint: &config::Endpoint,
+    attach: &config::Attach,
+) -> Result<Attached, String> {
+    let plugin = plugin.as_ref().map_err(Clone::clone)?;
+    let place = format!("endpoints.{endpoint_name}.plugins (`{}`)", attach.plugin);
+    let on_error = attach.on_error.unwrap_or(endpoint.on_error);
+    if on_error == OnError::Skip && attach.on_error.is_some() && plugin.stages.contains(&Stage::Validate) {
+        return Err(format!(
+            "{place}: `on_error = \"skip\"` is not for a validator: what nobody checked must not pass"
+        ));
+    }
+    if plugin
+        .stages
+        .iter()
+        .all(|stage| matches!(stage, Stage::Stream | Stage::Observe))
+    {
+        return Err(format!(
+            "{place}: it has no stage that this version of Selvedge calls (stream, observe)"
+        ));
+    }
+    let options = AttachOptions {
+        endpoint: endpoint_name.into(),
+        config: attach.config.clone(),
+        limits: settings.limits(),
+        headers: settings.allow.headers.clone(),
+        configure_each: settings.startup == Startup::Configure,
+    };
+    let attachment = sandbox
+        .attach(plugin, options)
+        .await
+        .map_err(|error| format!("{place}: {error}"))?;
+    Ok(Attached { attachment, on_error })
+}
+
+fn join(
+    name: &str,
+    endpoint: &config::Endpoint,
+    model: &Result<Model, String>,
+    plugins: Attachments,
+    config: &Config,
+) -> EndpointState {
+    let mut reasons = Vec::new();
+    let mut attached = Vec::with_capacity(plugins.len());
+    for plugin in plugins {
+        match plugin {
+            Ok(plugin) => attached.push(plugin),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    let model = match model {
+        Ok(model) => Some(model.clone()),
+        Err(reason) => {
+            reasons.push(format!("models.{}: {reason}", endpoint.model));
+            None
+        }
+    };
+    match model {
+        Some(model) if reasons.is_empty() => {
+            let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
+            EndpointState::Ready(Arc::new(Ready {
+                name: name.into(),
+                model,
+                plugins: attached,
+                timeout,
+            }))
+        }
+        _ => EndpointState::Broken(reasons),
+    }
+}

@@ -1,0 +1,118 @@
+//! One connection: HTTP/1.1, or HTTP/2 where the client begins with its preface; closed when idle, slow, or draining.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+
+use super::handle;
+use crate::app::App;
+use crate::shutdown::Shutdown;
+
+/// Headers of a request at most; more is answered 431 by hyper.
+const HEADERS_MAX: usize = 100;
+
+/// Bytes of a request's head at most.
+const HEAD_LEN_MAX: usize = 64 << 10;
+
+/// Requests in flight on one connection, and since when there is none.
+struct Activity {
+    in_flight: AtomicUsize,
+    quiet_since: Mutex<Instant>,
+}
+
+/// A request in flight.
+struct InFlight(Arc<Activity>);
+
+impl Activity {
+    fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// How long there has been no request; zero while there is one.
+    fn quiet(&self) -> Duration {
+        if self.in_flight.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        self.quiet_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        *self.0.quiet_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves a connection to its end. Where the client leaves, the futures of its requests are dropped.
+pub async fn serve(stream: TcpStream, peer: SocketAddr, app: Arc<App>, shutdown: Shutdown) {
+    // Answers are small and go out whole: waiting to fill a packet would only delay them.
+    stream.set_nodelay(true).ok();
+    let server = app.config().server.clone();
+    let activity = Arc::new(Activity {
+        in_flight: AtomicUsize::new(0),
+        quiet_since: Mutex::new(Instant::now()),
+    });
+    let in_service = Arc::clone(&activity);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (app, in_flight) = (Arc::clone(&app), in_service.begin());
+        async move {
+            let response = handle::request(&app, request).await;
+            drop(in_flight);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(server.header_timeout.0)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_LEN_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(server.streams_max)
+        .max_header_list_size(u32::try_from(HEAD_LEN_MAX).unwrap_or(u32::MAX))
+        .keep_alive_interval(Some(Duration::from_secs(20)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut draining = false;
+    loop {
+        let idle = server.idle_timeout.0;
+        let check_in = idle
+            .saturating_sub(activity.quiet())
+            .max(Duration::from_millis(20));
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, error, "a connection ended early");
+                }
+                return;
+            }
+            () = shutdown.draining(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // A socket that never sends a byte is idle as well, and so is one that stops within HTTP/2's preface.
+            () = tokio::time::sleep(check_in) => {
+                if activity.quiet() >= idle {
+                    return;
+                }
+            }
+        }
+    }
+}

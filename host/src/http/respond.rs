@@ -1,0 +1,328 @@
+//! Errors to answers: the only place where what went wrong becomes a status, a stable code and words for the client.
+//!
+//! A fault has two messages. The *external* one says what the client can do about it. The *internal* one, which may name
+//! files, plugins' messages and traps, goes to the log alone. Each dialect dresses the same description in its own clothes.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use selvedge_model::InferError;
+use selvedge_plugin::value::{Problem, Step};
+use selvedge_plugin::{CallError, Fault as PluginFault};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Body, Response};
+use crate::pipeline::{ClientFault, Fault, HostFault, RequestError};
+use crate::router::Dialect;
+
+/// JSON with a status.
+#[must_use]
+pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    // What is serialised here has string keys and no failing part.
+    raw_json(status, serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// JSON that is text already, with a status.
+#[must_use]
+pub fn raw_json(status: StatusCode, text: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// What a client is told.
+struct Description<'a> {
+    status: u16,
+    code: Cow<'a, str>,
+    message: Cow<'a, str>,
+    /// The field of the body that is at fault, for OpenAI's clients.
+    param: Option<String>,
+    /// FastAPI's entries; on own paths they are the answer.
+    detail: Option<Value>,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+}
+
+impl<'a> Description<'a> {
+    fn new(status: u16, code: impl Into<Cow<'a, str>>, message: impl Into<Cow<'a, str>>) -> Self {
+        let (code, message) = (code.into(), message.into());
+        Self {
+            status,
+            code,
+            message,
+            param: None,
+            detail: None,
+            retry_after: None,
+            allow: None,
+        }
+    }
+}
+
+/// The answer to a request that has no result; and the line in the log, where it is the node's affair.
+#[must_use]
+pub fn error(dialect: Dialect, error: &RequestError, request_id: &str) -> Response {
+    let described = describe(&error.fault);
+    if described.status >= 500 {
+        tracing::error!(id = request_id, code = &*described.code, error = %error, "a request failed");
+    } else {
+        tracing::debug!(id = request_id, code = &*described.code, error = %error, "a request was refused");
+    }
+    let mut response = match dialect {
+        Dialect::Endpoint => endpoint_clothes(&described, request_id),
+        Dialect::OpenAi => openai_clothes(&described),
+    };
+    let headers = response.headers_mut();
+    if let Some(after) = described.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    if let Some(allow) = described.allow {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+fn endpoint_clothes(described: &Description<'_>, request_id: &str) -> Response {
+    let status = StatusCode::from_u16(described.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match &described.detail {
+        Some(detail) => json(status, &json!({ "detail": detail })),
+        None => {
+            let (detail, code) = (&described.message, &described.code);
+            json(
+                status,
+                &json!({ "detail": detail, "code": code, "request_id": request_id }),
+            )
+        }
+    }
+}
+
+/// OpenAI's clients know 400 for a bad body, not 422.
+fn openai_clothes(described: &Description<'_>) -> Response {
+    let code = if described.status == 422 {
+        400
+    } else {
+        described.status
+    };
+    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = match code {
+        401 => "authentication_error",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    };
+    let error = json!({
+        "message": described.message,
+        "type": kind,
+        "param": described.param,
+        "code": described.code,
+    });
+    json(status, &json!({ "error": error }))
+}
+
+fn describe(fault: &Fault) -> Description<'_> {
+    match fault {
+        Fault::Client(fault) => describe_client(fault),
+        Fault::Plugin(error) => describe_plugin(error),
+        Fault::Model(error) => describe_model(error),
+        Fault::Host(fault) => describe_host(fault),
+    }
+}
+
+fn describe_client(fault: &ClientFault) -> Description<'_> {
+    let message = fault.to_string();
+    match fault {
+        ClientFault::NotJson { message: why, at } => Description {
+            detail: Some(json!([{
+                "type": "json_invalid",
+                "loc": ["body", at],
+                "msg": "JSON decode error",
+                "input": {},
+                "ctx": { "error": why },
+            }])),
+            ..Description::new(422, "invalid_json", message)
+        },
+        ClientFault::BadBody {
+            kind,
+            param,
+            message: why,
+        } => {
+            let steps = param.split('.').filter(|step| !step.is_empty());
+            let steps = steps.map(|step| {
+                step.parse::<u32>()
+                    .map_or_else(|_| json!(step), |index| json!(index))
+            });
+            let loc: Vec<Value> = std::iter::once(json!("body")).chain(steps).collect();
+            Description {
+                detail: Some(json!([{ "type": kind, "loc": loc, "msg": why, "input": null }])),
+                param: (!param.is_empty()).then(|| param.clone()),
+                ..Description::new(422, *kind, message)
+            }
+        }
+        ClientFault::Rejected { rejection, body, .. } => describe_rejection(rejection, body),
+        ClientFault::UnknownPath(_) => Description::new(404, "not_found", message),
+        ClientFault::Method { allow } => Description {
+            allow: Some(allow),
+            ..Description::new(405, "method_not_allowed", message)
+        },
+        ClientFault::UnknownModel(_) => Description {
+            param: Some("model".to_owned()),
+            ..Description::new(404, "model_not_found", message)
+        },
+        ClientFault::WrongTask { .. } => Description {
+            param: Some("model".to_owned()),
+            ..Description::new(400, "wrong_task", message)
+        },
+        ClientFault::MediaType(_) => Description::new(415, "unsupported_media_type", message),
+        ClientFault::BodyTooLarge { .. } => Description::new(413, "body_too_large", message),
+        ClientFault::BodyTimeout(_) => Description::new(408, "body_timeout", message),
+        ClientFault::BodyBroken(_) => Description::new(400, "body_broken", message),
+    }
+}
+
+/// A plugin's refusal, with FastAPI's entries where it says what is wrong with the body.
+fn describe_rejection<'a>(rejection: &'a selvedge_plugin::value::Rejection, body: &Value) -> Description<'a> {
+    let described = Description::new(rejection.status, &rejection.code, &rejection.message);
+    let retry_after = (rejection.status == 503 || rejection.status == 429).then_some(Duration::from_secs(1));
+    let Some(first) = rejection.problems.first() else {
+        return Description {
+            retry_after,
+            ..described
+        };
+    };
+    let dotted: Vec<String> = first.loc.iter().map(step_text).collect();
+    let param = dotted.join(".");
+    let place = if param.is_empty() {
+        String::new()
+    } else {
+        format!("{param}: ")
+    };
+    Description {
+        message: format!("{place}{}", first.msg).into(),
+        param: (!param.is_empty()).then_some(param),
+        detail: Some(
+            rejection
+                .problems
+                .iter()
+                .map(|problem| entry(problem, body))
+                .collect(),
+        ),
+        retry_after,
+        ..described
+    }
+}
+
+fn step_text(step: &Step) -> String {
+    match step {
+        Step::Key(key) => key.clone(),
+        Step::Index(index) => index.to_string(),
+    }
+}
+
+/// One of FastAPI's `detail` entries. `input` is what stands at the place; where nothing does, what would hold it.
+fn entry(problem: &Problem, body: &Value) -> Value {
+    let mut input = body;
+    for step in &problem.loc {
+        let next = match step {
+            Step::Key(key) => input.get(key),
+            Step::Index(index) => input.get(*index as usize),
+        };
+        match next {
+            Some(next) => input = next,
+            None => break,
+        }
+    }
+    let steps = problem.loc.iter().map(|step| match step {
+        Step::Key(key) => json!(key),
+        Step::Index(index) => json!(index),
+    });
+    let loc: Vec<Value> = std::iter::once(json!("body")).chain(steps).collect();
+    json!({ "type": problem.kind, "loc": loc, "msg": problem.msg, "input": input })
+}
+
+/// The plugin is named; what it said is for the operator.
+fn describe_plugin(error: &CallError) -> Description<'_> {
+    let plugin = &error.plugin;
+    let failed = |what: &str| {
+        Description::new(
+            502,
+            error.fault.code(),
+            format!("plugin `{plugin}` {what}; the request ends here"),
+        )
+    };
+    match &error.fault {
+        PluginFault::Time(_) => failed("used more than its CPU time"),
+        PluginFault::WallTime(_) => failed("did not return in time"),
+        PluginFault::Memory(_) => failed("wanted more memory than it may have"),
+        PluginFault::Table(_) => failed("wanted larger tables than it may have"),
+        PluginFault::HostBytes(_) => failed("brought too many bytes into the host"),
+        PluginFault::Output { .. } => failed("gave too long an answer"),
+        PluginFault::Handles(_) => failed("held too many resources"),
+        PluginFault::Stack => failed("ran out of stack"),
+        PluginFault::Trap(_) => failed("trapped"),
+        PluginFault::Abi(_) => failed("broke the component model's rules"),
+        PluginFault::Failed { retryable: false, .. } => failed("failed"),
+        PluginFault::Failed { retryable: true, .. } => Description {
+            status: 503,
+            retry_after: Some(Duration::from_secs(1)),
+            ..failed("failed, and may succeed later")
+        },
+        PluginFault::Busy(_) => Description {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Description::new(
+                503,
+                error.fault.code(),
+                "all instances of plugins are taken; try again",
+            )
+        },
+    }
+}
+
+fn describe_model(error: &InferError) -> Description<'_> {
+    let input = |index: usize| Some(format!("input.{index}"));
+    let bad_input = |kind: &'static str, param: Option<String>| Description {
+        detail: Some(json!([{ "type": kind, "loc": ["body"], "msg": error.to_string(), "input": null }])),
+        param,
+        ..Description::new(422, kind, error.to_string())
+    };
+    match error {
+        InferError::Empty => bad_input("empty_input", Some("input".to_owned())),
+        InferError::TooLong { index, .. } => bad_input("input_too_long", input(*index)),
+        InferError::UnknownToken { index, .. } => bad_input("unknown_token", input(*index)),
+        InferError::WrongInput { .. } => bad_input("wrong_input", Some("input".to_owned())),
+        InferError::WrongTensor(_) => bad_input("wrong_tensor", Some("inputs".to_owned())),
+        InferError::Busy { retry_after, .. } => Description {
+            retry_after: Some(*retry_after),
+            ..Description::new(503, "queue_full", error.to_string())
+        },
+        InferError::Failed(_) => Description::new(502, "model_failed", "the model failed on this input"),
+        InferError::Stopped => Description {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Description::new(503, "model_unloaded", error.to_string())
+        },
+    }
+}
+
+fn describe_host(fault: &HostFault) -> Description<'_> {
+    match fault {
+        HostFault::Timeout(_) => Description::new(504, "timeout", fault.to_string()),
+        HostFault::Unavailable { endpoint, .. } => Description {
+            retry_after: Some(Duration::from_secs(60)),
+            ..Description::new(
+                503,
+                "endpoint_unavailable",
+                format!("endpoint `{endpoint}` is not available"),
+            )
+        },
+        HostFault::Starting => Description {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Description::new(503, "starting", fault.to_string())
+        },
+        HostFault::Panic(_) => Description::new(500, "internal", "the node failed on this request"),
+    }
+}

@@ -1,0 +1,18 @@
+//! Selvedge: an HTTP host for edge nodes that runs ONNX models natively and lets sandboxed plugins decide what goes in and
+//! what comes out. `ARCHITECTURE.md` beside this crate is the map; read the modules in this order.
+
+pub mod config;
+
+pub mod router;
+
+pub mod generation;
+
+pub mod pipeline;
+
+pub mod http;
+
+pub mod app;
+
+pub mod shutdown;
+
+pub mod cli;

@@ -1,0 +1,107 @@
+//! Between the plugins' types and the models', which do not know each other.
+
+use selvedge_model as model;
+use selvedge_plugin::value as plugin;
+
+use crate::pipeline::{HostFault, RequestError};
+
+/// What a templater rendered, as a model is given it.
+///
+/// # Errors
+///
+/// Where no model of this node takes such a prompt.
+pub fn input(endpoint: &str, prompt: plugin::Prompt) -> Result<model::Input, RequestError> {
+    Ok(match prompt {
+        plugin::Prompt::Text(text) => model::Input::Texts(vec![model::Text::Text(text)]),
+        plugin::Prompt::Texts(texts) => {
+            model::Input::Texts(texts.into_iter().map(model::Text::Text).collect())
+        }
+        plugin::Prompt::TokenIds(ids) => model::Input::Texts(vec![model::Text::Tokens(ids)]),
+        plugin::Prompt::Tensors(tensors) => model::Input::Tensors(
+            tensors
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor_in(tensor)))
+                .collect(),
+        ),
+        plugin::Prompt::Messages(_) | plugin::Prompt::MessagesJson(_) => {
+            let reason = "its template renders a conversation, and its model takes texts".to_owned();
+            return Err(HostFault::Unavailable {
+                endpoint: endpoint.to_owned(),
+                reason,
+            }
+            .into());
+        }
+    })
+}
+
+/// What a model gave, as a post-processor sees it.
+#[must_use]
+pub fn completion(inference: model::Inference) -> plugin::Completion {
+    let prompt_tokens = u32::try_from(inference.tokens).unwrap_or(u32::MAX);
+    let label = |label: model::Label| plugin::Label {
+        name: label.name,
+        score: label.score,
+    };
+    let output = match inference.output {
+        model::Output::Embeddings(vectors) => plugin::Output::Embeddings(vectors),
+        model::Output::Labels(inputs) => plugin::Output::Labels(
+            inputs
+                .into_iter()
+                .map(|labels| labels.into_iter().map(label).collect())
+                .collect(),
+        ),
+        model::Output::Tensors(tensors) => plugin::Output::Tensors(
+            tensors
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor_out(tensor)))
+                .collect(),
+        ),
+    };
+    plugin::Completion {
+        output,
+        finish: plugin::Finish::Stop,
+        usage: plugin::Usage {
+            prompt_tokens,
+            completion_tokens: 0,
+        },
+    }
+}
+
+fn tensor_in(tensor: plugin::Tensor) -> model::Tensor {
+    model::Tensor {
+        element: element_in(tensor.element),
+        shape: tensor.shape.iter().map(|dim| *dim as usize).collect(),
+        data: tensor.data.into(),
+    }
+}
+
+fn tensor_out(tensor: model::Tensor) -> plugin::Tensor {
+    plugin::Tensor {
+        element: element_out(tensor.element),
+        shape: tensor
+            .shape
+            .iter()
+            .map(|dim| u32::try_from(*dim).unwrap_or(u32::MAX))
+            .collect(),
+        data: tensor.data.into(),
+    }
+}
+
+/// The two enums of element types, which have the same names.
+macro_rules! elements {
+    ($($name:ident)+) => {
+        fn element_in(element: plugin::Element) -> model::Element {
+            match element { $(plugin::Element::$name => model::Element::$name,)+ }
+        }
+
+        /// A model's element type as the plugins' types have it.
+        #[must_use]
+        pub fn element_out(element: model::Element) -> plugin::Element {
+            match element { $(model::Element::$name => plugin::Element::$name,)+ }
+        }
+    };
+}
+
+elements! {
+    Boolean Uint8 Uint16 Uint32 Uint64 Int8 Int16 Int32 Int64 Float16 Bfloat16 Float32 Float64 Text
+}

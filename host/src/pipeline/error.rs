@@ -1,0 +1,128 @@
+//! Why a request has no result: whose fault it is, and what. What the client is told is decided in `http/respond.rs` alone.
+
+use std::time::Duration;
+
+use selvedge_model::InferError;
+use selvedge_plugin::CallError;
+use selvedge_plugin::value::Rejection;
+
+/// A request without a result.
+#[derive(Debug, thiserror::Error)]
+#[error("{fault}")]
+pub struct RequestError {
+    /// Whose fault it is, and what.
+    pub fault: Fault,
+}
+
+/// Whose fault it is.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The client's: it can do better.
+    #[error(transparent)]
+    Client(#[from] ClientFault),
+    /// A plugin's.
+    #[error(transparent)]
+    Plugin(#[from] CallError),
+    /// The model's, or the model's input that a plugin made.
+    #[error(transparent)]
+    Model(#[from] InferError),
+    /// The node's.
+    #[error(transparent)]
+    Host(#[from] HostFault),
+}
+
+/// What a client did wrong.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ClientFault {
+    /// The body is not JSON.
+    #[error("the body is not JSON: {message}")]
+    NotJson {
+        /// What is wrong with it.
+        message: String,
+        /// Byte at which it is wrong.
+        at: usize,
+    },
+    /// The body is JSON and not what is needed.
+    #[error("{message}")]
+    BadBody {
+        /// Machine-readable, after pydantic: `missing`, `string_type`.
+        kind: &'static str,
+        /// The field, as in `input` or `input.3`; empty for the whole body.
+        param: String,
+        /// One sentence.
+        message: String,
+    },
+    /// A plugin refused it.
+    #[error("refused by plugin `{plugin}`: {}", rejection.message)]
+    Rejected {
+        /// The plugin.
+        plugin: String,
+        /// Its answer.
+        rejection: Rejection,
+        /// The body, in which the problems lie.
+        body: serde_json::Value,
+    },
+    /// There is nothing at the path.
+    #[error("there is nothing at `{0}`")]
+    UnknownPath(String),
+    /// The path has other methods.
+    #[error("the method is not one of {allow}")]
+    Method {
+        /// The methods that it has.
+        allow: &'static str,
+    },
+    /// No endpoint has the name.
+    #[error("the model `{0}` does not exist")]
+    UnknownModel(String),
+    /// The endpoint's model does something else.
+    #[error("`{endpoint}` is for {task}, which this path is not for")]
+    WrongTask {
+        /// The endpoint.
+        endpoint: String,
+        /// What its model does.
+        task: &'static str,
+    },
+    /// The body is not JSON by its own account.
+    #[error("the content type is `{0}`, and must be `application/json`")]
+    MediaType(String),
+    /// The body is too long.
+    #[error("the body is longer than {max} bytes (`server.body_size_max`)")]
+    BodyTooLarge {
+        /// The limit.
+        max: usize,
+    },
+    /// The body did not come in time.
+    #[error("the body did not come within {0:?} (`server.request_timeout`)")]
+    BodyTimeout(Duration),
+    /// The body broke off.
+    #[error("the body broke off: {0}")]
+    BodyBroken(String),
+}
+
+/// What the node could not do.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum HostFault {
+    /// It took too long.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The endpoint's model or one of its plugins could not be loaded.
+    #[error("endpoint `{endpoint}` is not available: {reason}")]
+    Unavailable {
+        /// The endpoint.
+        endpoint: String,
+        /// Why.
+        reason: String,
+    },
+    /// The node is loading.
+    #[error("the node is starting")]
+    Starting,
+    /// A bug: something panicked. Only this request ends.
+    #[error("a panic, contained: {0}")]
+    Panic(String),
+}
+
+impl<T: Into<Fault>> From<T> for RequestError {
+    fn from(fault: T) -> Self {
+        Self { fault: fault.into() }
+    }
+}

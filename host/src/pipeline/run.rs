@@ -1,0 +1,110 @@
+//! The life of a request: validate, template, model, postprocess.
+//!
+//! Knows neither HTTP nor ONNX Runtime nor wasmtime. Every wait here is cancel-safe: where the client leaves, the future is
+//! dropped, the plugin's instance with it, and what waits in the model's queue leaves it.
+
+use std::sync::Arc;
+
+use selvedge_model::Input;
+use selvedge_plugin::value::{Action, Completion, Output, Rejection, Rendered, Request, Usage, Verdict};
+use selvedge_plugin::{CallError, Stage};
+
+use super::convert;
+use super::{ClientFault, RequestError};
+use crate::config::OnError;
+use crate::generation::{Attached, Ready};
+
+/// What a request came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The result, after the post-processors.
+    pub output: Output,
+    /// Token counts.
+    pub usage: Usage,
+}
+
+/// Runs a request through an endpoint. `decode` makes the model's input of the body that the validators left, where no
+/// templater does.
+///
+/// # Errors
+///
+/// Where a plugin refuses the request or fails, or the model does.
+pub async fn run(
+    endpoint: &Ready,
+    request: Arc<Request>,
+    decode: impl FnOnce(&Request) -> Result<Input, RequestError>,
+) -> Result<Answer, RequestError> {
+    let request = validate(endpoint, request).await?;
+    let input = match template(endpoint, &request).await? {
+        Some(rendered) => convert::input(&endpoint.name, rendered.prompt)?,
+        None => decode(&request)?,
+    };
+    let inference = endpoint.model.infer(input).await?;
+    postprocess(endpoint, &request, convert::completion(inference)).await
+}
+
+/// The validators, in order; the first rejection ends it. None is ever skipped.
+async fn validate(endpoint: &Ready, mut request: Arc<Request>) -> Result<Arc<Request>, RequestError> {
+    for attached in endpoint.stage(Stage::Validate) {
+        match attached.attachment.validate(&request).await? {
+            Verdict::Accept | Verdict::Amend(None) => {}
+            Verdict::Amend(Some(body)) => request = Arc::new(request.with_body(body)),
+            Verdict::Reject(rejection) => return Err(rejected(attached, rejection, &request)),
+        }
+    }
+    Ok(request)
+}
+
+/// The templaters, in order, each given what the one before rendered; none: the dialect's own input is used.
+async fn template(endpoint: &Ready, request: &Arc<Request>) -> Result<Option<Rendered>, RequestError> {
+    let mut rendered = None;
+    for attached in endpoint.stage(Stage::Template) {
+        let so_far = rendered.clone();
+        if let Some(next) = skip(attached, attached.attachment.render(request, so_far).await)? {
+            rendered = Some(next);
+        }
+    }
+    Ok(rendered)
+}
+
+/// The post-processors, in order, each given what the one before left.
+async fn postprocess(
+    endpoint: &Ready,
+    request: &Arc<Request>,
+    mut done: Completion,
+) -> Result<Answer, RequestError> {
+    for attached in endpoint.stage(Stage::Postprocess) {
+        match skip(attached, attached.attachment.process(request, done.clone()).await)? {
+            None | Some(Action::Pass) => {}
+            Some(Action::Replace(output)) => done.output = output,
+            Some(Action::Refuse(rejection)) => return Err(rejected(attached, rejection, request)),
+        }
+    }
+    Ok(Answer {
+        output: done.output,
+        usage: done.usage,
+    })
+}
+
+/// Where the operator says so, a request goes on without a plugin that failed; that is logged.
+fn skip<T>(attached: &Attached, outcome: Result<T, CallError>) -> Result<Option<T>, RequestError> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if attached.on_error == OnError::Skip => {
+            tracing::warn!(code = error.fault.code(), %error, "going on without a plugin that failed");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn rejected(attached: &Attached, rejection: Rejection, request: &Request) -> RequestError {
+    let plugin = attached.attachment.plugin().name.as_ref().to_owned();
+    let body = serde_json::from_slice(&request.body).unwrap_or_default();
+    ClientFault::Rejected {
+        plugin,
+        rejection,
+        body,
+    }
+    .into()
+}

@@ -1,0 +1,58 @@
+//! The end of a node: a signal begins it, tasks are told and awaited, and a deadline cuts off what is left.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A handle on the node's end; clones share it.
+#[derive(Clone, Default)]
+pub struct Shutdown {
+    drain: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Shutdown {
+    /// Tells every task to finish what it has and take nothing new.
+    pub fn begin(&self) {
+        self.drain.cancel();
+        self.tasks.close();
+    }
+
+    /// Whether the node drains.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
+    }
+
+    /// Waits until the node drains.
+    pub async fn draining(&self) {
+        self.drain.cancelled().await;
+    }
+
+    /// Starts a task that the end of the node waits for. The only place that calls `tokio::spawn`, by the tracker.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Waits until every task has ended; false where the deadline came first.
+    pub async fn finished(&self, within: Duration) -> bool {
+        self.tasks.close();
+        tokio::time::timeout(within, self.tasks.wait()).await.is_ok()
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// Where the system refuses a signal handler.
+pub async fn signalled() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}

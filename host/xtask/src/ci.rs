@@ -1,0 +1,122 @@
+//! What a change must pass: lint, tests, and a check of every configuration; and the benches.
+
+use anyhow::{Context, Result};
+
+use crate::run::{Root, Tool, cargo, say};
+use crate::{plugins, python, setup, tidy};
+
+/// Everything.
+pub(crate) fn run(root: &Root) -> Result<()> {
+    tidy::check(root)?;
+    format(root)?;
+    setup(root, false)?;
+    test(root, &[])?;
+    check_configs(root)?;
+    clippy_and_docs(root)
+}
+
+/// Formatting, clippy and docs.
+pub(crate) fn lint(root: &Root) -> Result<()> {
+    tidy::check(root)?;
+    format(root)?;
+    clippy_and_docs(root)
+}
+
+fn format(root: &Root) -> Result<()> {
+    say("formatting");
+    cargo(root)
+        .args(["fmt", "--all", "--check"])
+        .run()
+        .context("run `cargo fmt`")?;
+    let plugins = Tool::new("cargo")
+        .current_dir(root.join("plugins"))
+        .args(["fmt", "--all", "--check"]);
+    plugins.run().context("run `cargo fmt` in plugins/")
+}
+
+fn clippy_and_docs(root: &Root) -> Result<()> {
+    say("clippy");
+    let denied = ["--", "-D", "warnings"];
+    cargo(root)
+        .args(["clippy", "--release", "--workspace", "--all-targets", "--quiet"])
+        .args(denied)
+        .run()?;
+    let plugins = Tool::new("cargo").current_dir(root.join("plugins"));
+    plugins
+        .args([
+            "clippy",
+            "--workspace",
+            "--exclude",
+            "hostile",
+            "--all-targets",
+            "--quiet",
+        ])
+        .args(denied)
+        .run()?;
+    say("docs");
+    cargo(root)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .args(["doc", "--release", "--workspace", "--no-deps", "--quiet"])
+        .run()
+}
+
+/// Every test: the plugins' cores natively, then the host's crates and the host as a whole.
+pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
+    setup(root, false)?;
+    let python = python::interpreter(root)?;
+    if rest.is_empty() {
+        say("testing the plugins' cores");
+        let plugins = Tool::new("cargo").current_dir(root.join("plugins"));
+        plugins
+            .args(["test", "--workspace", "--exclude", "hostile", "--lib", "--quiet"])
+            .run()?;
+    }
+    say("testing the host");
+    // The binary is what the integration tests start.
+    cargo(root)
+        .args(["build", "--release", "--package", "selvedge"])
+        .run()?;
+    cargo(root)
+        .env("SELVEDGE_TEST_PYTHON", python)
+        .args(["test", "--release", "--workspace"])
+        .args(rest)
+        .run()
+}
+
+/// `selvedge check` on every file in configs/.
+fn check_configs(root: &Root) -> Result<()> {
+    for entry in std::fs::read_dir(root.join("configs"))?.flatten() {
+        let path = entry.path();
+        if path.extension() == Some("toml".as_ref()) {
+            say(&format!("selvedge check {}", path.display()));
+            Tool::new(root.target().join("release/selvedge"))
+                .args(["check", "--config"])
+                .arg(path)
+                .run()?;
+        }
+    }
+    Ok(())
+}
+
+/// The benches, or one of them; `peers` compares with other servers.
+pub(crate) fn bench(root: &Root, rest: &[String]) -> Result<()> {
+    onnx_and_plugins(root)?;
+    match rest.split_first() {
+        Some((first, rest)) if first == "peers" => {
+            cargo(root)
+                .args(["build", "--release", "--package", "selvedge", "--examples"])
+                .run()?;
+            let script = root.join("host/benches/peers/embeddings.py");
+            Tool::new(python::interpreter(root)?).arg(script).args(rest).run()
+        }
+        _ => cargo(root)
+            .args(["bench", "--profile", "release", "--workspace"])
+            .args(rest)
+            .run(),
+    }
+}
+
+fn onnx_and_plugins(root: &Root) -> Result<()> {
+    setup(root, false)?;
+    plugins::build(root)
+}

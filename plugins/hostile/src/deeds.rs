@@ -1,0 +1,177 @@
+//! The deeds. Each is as small as it can be; `black_box` keeps the compiler from seeing that nothing comes of it.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::time::Duration;
+
+use selvedge_sdk::{Failure, failure, logging, tensors::Tensor};
+use serde::Deserialize;
+
+/// What to do when the stage is called. `commit` answers what it found out.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deed {
+    /// Nothing.
+    #[default]
+    None,
+    /// Never returns.
+    Loop,
+    /// Allocates for ever.
+    MemoryBomb,
+    /// Calls itself for ever.
+    StackOverflow,
+    /// Fails with a message of 64 MiB.
+    HugeResult,
+    /// Panics with a message of 10 MB.
+    Panic,
+    /// Executes `unreachable`.
+    Trap,
+    /// Answers that it failed.
+    Fail,
+    /// Sleeps for an hour.
+    Sleep,
+    /// Writes 64 MiB to its standard output, without a newline.
+    PrintFlood,
+    /// Logs ten million lines.
+    LogFlood,
+    /// Logs a line that forges another.
+    LogForge,
+    /// Makes tensors and never drops one.
+    HandleLeak,
+    /// Prints a line, by which the C library keeps a handle of the host.
+    Print,
+    /// Makes a tensor and keeps it.
+    KeepHandle,
+    /// Draws randomness, once, and answers it from then on.
+    Random,
+    /// Counts its calls in a static.
+    Remember,
+    /// Looks for the environment, a file and a socket.
+    LookAround,
+}
+
+struct Static<T>(Cell<T>);
+
+// SAFETY: a WebAssembly instance has one thread.
+unsafe impl<T> Sync for Static<T> {}
+
+static CALLS: Static<u32> = Static(Cell::new(0));
+static DRAWN: Static<Option<u64>> = Static(Cell::new(None));
+static KEPT: Static<Option<Tensor>> = Static(Cell::new(None));
+
+impl Deed {
+    /// Does it.
+    pub fn commit(self) -> Result<String, Failure> {
+        match self {
+            Deed::None => Ok(String::new()),
+            Deed::Loop => forever(),
+            Deed::MemoryBomb => memory_bomb(),
+            Deed::StackOverflow => Ok(descend(black_box(0)).to_string()),
+            Deed::HugeResult => Err(failure("huge", "x".repeat(64 << 20))),
+            Deed::Panic => panic!("{}", "x".repeat(10_000_000)),
+            Deed::Trap => std::process::abort(),
+            Deed::Fail => Err(failure("did-not-want-to", "it did not want to")),
+            Deed::Sleep => sleep(),
+            Deed::PrintFlood => print_flood(),
+            Deed::LogFlood => log_flood(),
+            Deed::LogForge => log_forge(),
+            Deed::HandleLeak => handle_leak(),
+            Deed::Print => print_line(),
+            Deed::KeepHandle => keep_handle(),
+            Deed::Random => Ok(random().to_string()),
+            Deed::Remember => Ok(remember().to_string()),
+            Deed::LookAround => Ok(look_around()),
+        }
+    }
+}
+
+fn forever() -> ! {
+    let mut turns = 0_u64;
+    loop {
+        turns = black_box(turns.wrapping_add(1));
+    }
+}
+
+fn memory_bomb() -> ! {
+    let mut hoard: Vec<Vec<u8>> = Vec::new();
+    loop {
+        hoard.push(black_box(vec![1; 1 << 20]));
+    }
+}
+
+#[expect(unconditional_recursion, reason = "that is the deed")]
+fn descend(depth: u64) -> u64 {
+    descend(black_box(depth + 1)) + black_box(1)
+}
+
+fn sleep() -> Result<String, Failure> {
+    std::thread::sleep(Duration::from_secs(3600));
+    Ok("slept".to_owned())
+}
+
+fn print_flood() -> Result<String, Failure> {
+    let block = "x".repeat(1 << 16);
+    for _ in 0..1024 {
+        print!("{block}");
+    }
+    Ok("printed".to_owned())
+}
+
+fn log_flood() -> Result<String, Failure> {
+    for line in 0..10_000_000_u64 {
+        logging::log(
+            logging::Level::Info,
+            "flood",
+            &[("line".to_owned(), line.to_string())],
+        );
+    }
+    Ok("logged".to_owned())
+}
+
+fn log_forge() -> Result<String, Failure> {
+    let forged = "innocent\n2026-01-01T00:00:00Z ERROR the node is on fire \u{1b}[31m";
+    logging::log(logging::Level::Info, forged, &[]);
+    Ok("logged".to_owned())
+}
+
+fn handle_leak() -> Result<String, Failure> {
+    for made in 0_u32..1_000_000 {
+        match Tensor::from_f32(&[1], &[1.0]) {
+            Ok(tensor) => std::mem::forget(tensor),
+            Err(_) => return Ok(format!("refused after {made}")),
+        }
+    }
+    Ok("made a million".to_owned())
+}
+
+fn print_line() -> Result<String, Failure> {
+    println!("a line on standard output");
+    Ok("printed".to_owned())
+}
+
+fn keep_handle() -> Result<String, Failure> {
+    let tensor =
+        Tensor::from_f32(&[1], &[1.0]).map_err(|error| failure("no-tensor", format!("{error:?}")))?;
+    KEPT.0.set(Some(tensor));
+    Ok("kept".to_owned())
+}
+
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    let drawn = DRAWN.0.get().unwrap_or_else(|| RandomState::new().hash_one(7));
+    DRAWN.0.set(Some(drawn));
+    drawn
+}
+
+fn remember() -> u32 {
+    CALLS.0.set(CALLS.0.get() + 1);
+    CALLS.0.get()
+}
+
+fn look_around() -> String {
+    let environment = std::env::vars().count();
+    let arguments = std::env::args().count();
+    let file = std::fs::read("/etc/passwd").is_ok();
+    let folder = std::fs::read_dir("/").is_ok();
+    format!("environment {environment} arguments {arguments} file {file} folder {folder}")
+}
