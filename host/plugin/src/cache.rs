@@ -206,7 +206,7 @@ mod tests {
         let engine = Engine::default();
         let cache = Cache::open(dir).expect("the folder is ours");
         let key = Key::instrumented(&engine, &[7; 32]);
-        let component = Component::new(&engine, "(component)").expect("an empty component compiles");
+        let component = Component::new(&engine, b"\0asm\x0d\0\x01\0").expect("an empty component compiles");
         cache
             .store(&key, &component, &Startup::Snapshot { entropy_frozen: true })
             .expect("it is kept");

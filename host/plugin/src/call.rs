@@ -94,7 +94,7 @@ fn untyped(error: &wasmtime::Error, limits: &crate::Limits) -> Fault {
     if text.contains("fuel allocated for hostcalls has been exhausted") {
         return Fault::HostBytes(limits.host_bytes);
     }
-    if text.contains("resource table has no free keys") || text.contains("too many handles") {
+    if text.contains("resource table has no free keys") || text.contains("handle limit exceeded") {
         return Fault::Handles(limits.handles);
     }
     Fault::Abi(cut(&text, 1024).to_owned())

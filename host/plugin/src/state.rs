@@ -124,9 +124,9 @@ impl State {
         let mut safe = String::with_capacity(share.len());
         for character in share.chars() {
             if character.is_control() {
-                safe.extend(character.escape_default())
+                safe.extend(character.escape_default());
             } else {
-                safe.push(character)
+                safe.push(character);
             }
         }
         if share.len() < message.len() {

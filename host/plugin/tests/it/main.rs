@@ -1,0 +1,10 @@
+//! The plugin host as a whole, on real components: the standard plugins, and one that does its worst.
+//!
+//! The components are those of `plugins/dist/`, which `cargo xtask plugins` builds.
+
+mod cases;
+mod components;
+mod hostile;
+mod sandbox;
+mod snapshot;
+mod wit;

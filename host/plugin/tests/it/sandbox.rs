@@ -1,0 +1,65 @@
+//! A small language for the tests: a sandbox, a plugin by its name, a request.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use selvedge_plugin::value::Request;
+use selvedge_plugin::{AttachOptions, Attachment, Limits, LoadError, Sandbox, SandboxOptions};
+use serde_json::Value;
+
+/// The project's folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A sandbox whose cache all tests share, so that each configuration is compiled once.
+pub(crate) fn sandbox() -> Sandbox {
+    sandbox_in(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache"))
+}
+
+/// A sandbox with a cache of its own.
+pub(crate) fn sandbox_in(cache: &Path) -> Sandbox {
+    Sandbox::new(SandboxOptions {
+        instances_max: 32,
+        ..SandboxOptions::new(cache.to_owned())
+    })
+    .expect("a sandbox")
+}
+
+/// The bytes of a built plugin.
+pub(crate) fn component(name: &str) -> Vec<u8> {
+    let path = root().join("plugins/dist").join(format!("{name}.wasm"));
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask plugins`", path.display()))
+}
+
+/// Default options with a configuration.
+pub(crate) fn options(config: Value) -> AttachOptions {
+    AttachOptions {
+        endpoint: "test".into(),
+        config,
+        limits: Limits::default(),
+        headers: Vec::new(),
+        configure_each: false,
+    }
+}
+
+/// A built plugin, attached.
+pub(crate) async fn attach(
+    sandbox: &Sandbox,
+    name: &str,
+    options: AttachOptions,
+) -> Result<Attachment, LoadError> {
+    let plugin = Arc::new(sandbox.read(name, component(name).into())?);
+    sandbox.attach(&plugin, options).await
+}
+
+/// A request with a body.
+pub(crate) fn request(body: &str) -> Arc<Request> {
+    Arc::new(Request {
+        id: "r1".to_owned(),
+        body: body.to_owned().into(),
+        dialect: "endpoint",
+        ..Request::default()
+    })
+}
