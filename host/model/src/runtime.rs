@@ -1,6 +1,7 @@
 //! ONNX Runtime's library: found, loaded once, before anything else may touch it.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 
@@ -24,9 +25,25 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// Where there is none, or it cannot be loaded, or it is older than this crate needs.
+    /// Where there is none, or it cannot be loaded, or it is older than this crate needs, or another is loaded already.
     pub fn load(asked: Option<&Path>) -> Result<Self, LoadError> {
+        static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
         let library = find(asked)?;
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        match loaded.as_ref() {
+            Some(runtime) if runtime.library == library => Ok(runtime.clone()),
+            Some(runtime) => {
+                let why = format!(
+                    "{} is loaded already; restart the node",
+                    runtime.library.display()
+                );
+                Err(LoadError::LibraryUnusable { path: library, why })
+            }
+            None => Ok(loaded.insert(Self::open(library)?).clone()),
+        }
+    }
+
+    fn open(library: PathBuf) -> Result<Self, LoadError> {
         let unusable = |why: String| LoadError::LibraryUnusable {
             path: library.clone(),
             why,

@@ -1,0 +1,8 @@
+//! The model runtime on real files: ONNX Runtime, the spam classifier, all-MiniLM-L6-v2, and files that are wrong.
+//!
+//! The library and the models are those of `cargo xtask setup`.
+
+mod fixture;
+mod inference;
+mod load;
+mod reference;
