@@ -120,8 +120,10 @@ class Graph:
 
 
 def lower_case(g):
-    """The bytes with A to Z made small, and the bytes as they are, as i64."""
-    raw = g.node("Cast", ["text"], "raw", to=TensorProto.INT64)
+    """The bytes with A to Z made small, and the bytes as they are, as i64 with room for the longest n-gram at the end."""
+    longest = max(NGRAMS) - 1
+    room = g.constant("room", np.int64([0, 0, 0, longest]))
+    raw = g.node("Pad", [g.node("Cast", ["text"], "bytes", to=TensorProto.INT64), room], "raw")
     from_a = g.node("Greater", [raw, g.constant("before_a", np.int64(64))], "from_a")
     to_z = g.node("Less", [raw, g.constant("after_z", np.int64(91))], "to_z")
     capital = g.node("Cast", [g.node("And", [from_a, to_z], "capital")], "capital64", to=TensorProto.INT64)
@@ -131,13 +133,16 @@ def lower_case(g):
 
 def ngram(g, text_bytes, n, weights):
     """Weight and presence of each n-gram, [batch, length]; what reaches into the padding counts for nothing."""
-    code = last = text_bytes
-    for k in range(1, n):
-        starts, ends = g.constant(f"from{k}", np.int64([k])), g.constant("end", np.int64([2**31 - 1]))
-        cut = g.node("Slice", [text_bytes, starts, ends, "axis"], f"n{n}_cut{k}")
-        last = g.node("Pad", [cut, g.constant(f"pad{k}", np.int64([0, 0, 0, k]))], f"n{n}_byte{k}")
-        high = g.node("Mul", [last, g.constant(f"times{k}", np.int64(256**k))], f"n{n}_high{k}")
-        code = g.node("Add", [code, high], f"n{n}_code{k}")
+    code = last = None
+    for k in range(n):
+        start, end = g.constant(f"from{k}", np.int64([k])), k - (max(NGRAMS) - 1)
+        stop = g.constant(f"to{k}", np.int64([end if end < 0 else 2**31 - 1]))
+        last = g.node("Slice", [text_bytes, start, stop, "axis"], f"n{n}_byte{k}")
+        if k == 0:
+            code = last
+        else:
+            high = g.node("Mul", [last, g.constant(f"times{k}", np.int64(256**k))], f"n{n}_high{k}")
+            code = g.node("Add", [code, high], f"n{n}_code{k}")
     bucket = g.node("Mod", [code, g.constant("buckets", np.int64(BUCKETS))], f"n{n}_bucket")
     table = g.constant(f"n{n}_weights", weights.astype(np.float32))
     found = g.node("Gather", [table, bucket], f"n{n}_found")

@@ -58,7 +58,10 @@ pub enum LoadError {
         /// The plugin's message.
         message: String,
     },
-    /// `configure` trapped or went over a limit.
+    /// `configure` did not finish in time.
+    #[error("`configure` did not finish in time (`limits.configure_time`, {0:?})")]
+    ConfigureTime(Duration),
+    /// `configure` trapped or went over another limit.
     #[error("`configure` {0}")]
     Configure(Fault),
     /// The snapshot and a freshly configured instance disagree.

@@ -123,10 +123,15 @@ impl Workshop<'_> {
         let bounded = self
             .executor
             .block_on(async { tokio::time::timeout(limits.configure_time, run).await });
-        let time_out = Fault::WallTime(limits.configure_time);
         let (instance, outcome) = match bounded {
-            Ok(ran) => ran.map_err(|error| LoadError::Configure(classify(&error, limits)))?,
-            Err(_) => return Err(LoadError::Configure(time_out)),
+            Ok(Ok(ran)) => ran,
+            Ok(Err(error)) => {
+                return Err(match classify(&error, limits) {
+                    Fault::Time(_) => LoadError::ConfigureTime(limits.configure_time),
+                    fault => LoadError::Configure(fault),
+                });
+            }
+            Err(_) => return Err(LoadError::ConfigureTime(limits.configure_time)),
         };
         match outcome {
             Ok(()) => Ok(Configured { store, instance }),

@@ -20,6 +20,15 @@ async fn tells_spam_from_ham() {
 }
 
 #[tokio::test]
+async fn classifies_texts_of_every_length_from_one_byte() {
+    let model = model("spam");
+    for len in (1..8).chain([1023, 1024, 1025]) {
+        let text = "x".repeat(len);
+        assert!(model.infer(texts(&[&text])).await.is_ok(), "{len} bytes");
+    }
+}
+
+#[tokio::test]
 async fn cuts_where_the_card_says_so_and_refuses_where_it_does_not() {
     let long = "x".repeat(2000);
     assert!(

@@ -81,10 +81,7 @@ async fn deed_loop_ends_with_its_cpu_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deed_loop_in_configure_is_refused() {
     let error = configure_error("loop").await;
-    assert!(
-        matches!(error, LoadError::Configure(Fault::Time(_) | Fault::WallTime(_))),
-        "{error}"
-    );
+    assert!(matches!(error, LoadError::ConfigureTime(_)), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,8 @@
 use http::StatusCode;
 use selvedge_model::{Input, Task, Text};
 use selvedge_plugin::value::{Label, Output};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{parse, ready, run, tensors};
 use crate::app::App;
@@ -80,20 +81,46 @@ fn bad(kind: &'static str, param: &str, message: &str) -> ClientFault {
     }
 }
 
+/// The answer where no post-processor wrote one. Numbers are written as float32, in their shortest form.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Plain<'a> {
+    Embeddings { embeddings: &'a [Vec<f32>], tokens: u32 },
+    Labels { labels: Vec<Vec<PlainLabel<'a>>> },
+    Texts { texts: &'a [String] },
+    Tensors { outputs: Value },
+}
+
+#[derive(Serialize)]
+struct PlainLabel<'a> {
+    label: &'a str,
+    score: f32,
+}
+
 fn encode(answer: Answer) -> Result<Response, RequestError> {
-    let label = |label: &Label| json!({ "label": label.name, "score": label.score });
-    let body = match answer.output {
-        Output::Json(text) => return Ok(respond::raw_json(StatusCode::OK, text.into_bytes())),
-        Output::Embeddings(vectors) => json!({ "embeddings": vectors, "tokens": answer.usage.prompt_tokens }),
-        Output::Labels(inputs) => {
-            let inputs: Vec<Vec<Value>> = inputs
+    let body = match &answer.output {
+        Output::Json(text) => return Ok(respond::raw_json(StatusCode::OK, text.clone().into_bytes())),
+        Output::Embeddings(embeddings) => Plain::Embeddings {
+            embeddings,
+            tokens: answer.usage.prompt_tokens,
+        },
+        Output::Labels(inputs) => Plain::Labels {
+            labels: inputs
                 .iter()
-                .map(|labels| labels.iter().map(label).collect())
-                .collect();
-            json!({ "labels": inputs })
-        }
-        Output::Text(choices) => json!({ "texts": choices }),
-        Output::Tensors(named) => json!({ "outputs": tensors::encode(named)? }),
+                .map(|labels| labels.iter().map(plain_label).collect())
+                .collect(),
+        },
+        Output::Text(texts) => Plain::Texts { texts },
+        Output::Tensors(named) => Plain::Tensors {
+            outputs: tensors::encode(named)?,
+        },
     };
     Ok(respond::json(StatusCode::OK, &body))
+}
+
+fn plain_label(label: &Label) -> PlainLabel<'_> {
+    PlainLabel {
+        label: &label.name,
+        score: label.score,
+    }
 }

@@ -122,17 +122,17 @@ fn push(value: &Value, element: Element, data: &mut Vec<u8>) -> Result<(), Strin
 /// # Errors
 ///
 /// Where a value has no form in JSON, such as NaN.
-pub fn encode(named: Vec<(String, PluginTensor)>) -> Result<Value, RequestError> {
+pub fn encode(named: &[(String, PluginTensor)]) -> Result<Value, RequestError> {
     let mut outputs = Map::new();
     for (name, tensor) in named {
-        let data = values(&tensor).ok_or_else(|| {
+        let data = values(tensor).ok_or_else(|| {
             selvedge_model::InferError::Failed(format!(
                 "the output `{name}` has values that JSON has no form for"
             ))
         })?;
         let datatype = format!("{:?}", tensor.element).to_lowercase();
         outputs.insert(
-            name,
+            name.clone(),
             json!({ "datatype": datatype, "shape": tensor.shape, "data": data }),
         );
     }

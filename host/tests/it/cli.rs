@@ -1,0 +1,161 @@
+//! The command line: exit codes, and messages that say what is wrong and what would be right.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::host::{demo_config, root, run};
+
+/// Checks a configuration that is a changed copy of the demo's.
+fn check(config: &str) -> (i32, String) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("node.toml");
+    std::fs::write(&file, config).expect("written");
+    let (code, _, error) = run(&["check", "--config", &file.to_string_lossy()]);
+    (code, error)
+}
+
+fn refusal(from: &str, to: &str) -> String {
+    let config = demo_config("");
+    assert!(config.contains(from), "`{from}` is not in the demo");
+    let (code, error) = check(&config.replace(from, to));
+    assert_eq!(code, 3, "{error}");
+    error
+}
+
+#[test]
+fn the_demo_is_well() {
+    let (code, error) = check(&demo_config(""));
+    assert_eq!(code, 0, "{error}");
+    assert!(error.contains("all is well: 2 endpoints, 2 models"), "{error}");
+}
+
+#[test]
+fn a_wrong_use_is_2_and_a_missing_configuration_is_3() {
+    assert_eq!(run(&["sevre"]).0, 2);
+    let (code, _, error) = run(&["check", "--config", "/nowhere.toml"]);
+    assert_eq!(code, 3);
+    assert!(error.contains("/nowhere.toml"), "{error}");
+}
+
+#[test]
+fn an_address_that_is_taken_is_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("node.toml");
+    std::fs::write(&file, demo_config("").replace("127.0.0.1:0", &address)).expect("written");
+    let (code, _, error) = run(&["serve", "--config", &file.to_string_lossy()]);
+    assert_eq!(code, 1);
+    assert!(
+        error.contains("server.listen") && error.contains(&address),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_cannot_be_loaded_is_named_with_its_key() {
+    let spam = format!("path = \"{}/models/spam\"", root().display());
+    let error = refusal(&spam, "path = \"/nowhere/spam\"");
+    assert!(
+        error.contains("models.spam") && error.contains("/nowhere/spam/model.toml"),
+        "{error}"
+    );
+
+    let label = format!("{}/plugins/dist/label.wasm", root().display());
+    let error = refusal(&label, "/nowhere/label.wasm");
+    assert!(
+        error.contains("plugins.label.path: /nowhere/label.wasm"),
+        "{error}"
+    );
+
+    let wrong = format!("{}/models/spam/model.onnx", root().display());
+    let error = refusal(&label, &wrong);
+    assert!(
+        error.contains("plugins.label") && error.contains("not WebAssembly"),
+        "{error}"
+    );
+
+    let error = refusal(
+        "[state]",
+        "[runtime]\nlibrary = \"/nowhere/libonnxruntime.so\"\n\n[state]",
+    );
+    assert!(
+        error.contains("runtime.library") && error.contains("/nowhere/libonnxruntime.so"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_plugin_s_configuration_is_checked_against_its_schema() {
+    let error = refusal("template = \"{{ text }}\"", "tmeplate = \"{{ text }}\"");
+    assert!(
+        error.contains("endpoints.classify.plugins (`prompt-template`)") && error.contains("tmeplate"),
+        "{error}"
+    );
+    let error = refusal("template = \"{{ text }}\"", "template = \"{{ text \"");
+    assert!(
+        error.contains("bad-config") && error.contains("template `text`"),
+        "{error}"
+    );
+    let error = refusal(
+        "type = \"string\", minLength = 1 } } } } },\n  # Template",
+        "type = \"strnig\" } } } } },\n  # Template",
+    );
+    assert!(
+        error.contains("json-schema") && error.contains("not a JSON Schema"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_library_that_is_not_there_is_refused_from_the_environment_too() {
+    let mut command = crate::host::selvedge();
+    let output = command
+        .args(["model", "inspect"])
+        .arg(root().join("models/spam"))
+        .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/libonnxruntime.so"));
+}
+
+#[test]
+fn models_are_listed_and_inspected() {
+    let config = root().join("configs/demo.toml");
+    let (code, output, error) = run(&["model", "list", "--json", "--config", &config.to_string_lossy()]);
+    assert_eq!(code, 0, "{error}");
+    let list: Value = serde_json::from_str(&output).expect("JSON");
+    assert_eq!(
+        (&list[1]["name"], &list[1]["task"]),
+        (&Value::from("spam"), &Value::from("text-classification"))
+    );
+
+    let dir = root().join("models/spam");
+    let (code, output, error) = run(&["model", "inspect", "--json", &dir.to_string_lossy()]);
+    assert_eq!(code, 0, "{error}");
+    let report: Value = serde_json::from_str(&output).expect("JSON");
+    assert_eq!(report["inputs"][0]["type"], "UINT8 [-1, -1]");
+    assert_eq!(report["card"]["licence"], "CC-BY-4.0");
+    assert!(report["device"]["got"].is_string());
+    let (_, text, _) = run(&["model", "inspect", &dir.to_string_lossy()]);
+    assert!(text.contains("accuracy = 0.9861"), "{text}");
+}
+
+#[test]
+fn plugins_are_inspected_without_being_run() {
+    let inspect = |path: &Path| run(&["plugin", "inspect", "--json", &path.to_string_lossy()]);
+    let (code, output, error) = inspect(&root().join("plugins/dist/json-schema.wasm"));
+    assert_eq!(code, 0, "{error}");
+    let report: Value = serde_json::from_str(&output).expect("JSON");
+    assert_eq!(report["stages"], serde_json::json!(["validate"]));
+    assert_eq!(
+        (&report["denied"], &report["snapshot"]),
+        (&Value::Null, &Value::from(true))
+    );
+    assert_eq!(report["manifest"]["name"], "json-schema");
+    let (code, _, error) = inspect(&root().join("models/spam/model.onnx"));
+    assert_eq!(code, 3);
+    assert!(error.contains("not WebAssembly"), "{error}");
+}

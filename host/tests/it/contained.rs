@@ -1,0 +1,115 @@
+//! A plugin that does its worst on one endpoint does nothing to another's requests; nor does one that cannot be loaded.
+
+use serde_json::json;
+
+use crate::host::{TestHost, demo_config, root};
+
+/// An endpoint `/NAME` whose validator does a deed in `stage`.
+fn endpoint(name: &str, stage: &str, deed: &str) -> String {
+    format!(
+        "\n[endpoints.{name}]\npath = \"/{name}\"\nmodel = \"spam\"\nplugins = [{{ use = \"hostile\", config = {{ {stage} = \"{deed}\" }} }}]\n"
+    )
+}
+
+fn hostile_plugin() -> String {
+    format!(
+        "\n[plugins.hostile]\npath = \"{}/plugins/dist/hostile.wasm\"\nlimits = {{ configure_time = \"300ms\" }}\n",
+        root().display()
+    )
+}
+
+#[test]
+fn each_deed_ends_its_request_with_a_502_that_names_the_plugin_while_others_are_served() {
+    let deeds = [
+        ("loop", "plugin-time-limit"),
+        ("memory-bomb", "plugin-memory-limit"),
+        ("stack-overflow", "plugin-"),
+        ("huge-result", "plugin-memory-limit"),
+        ("trap", "plugin-trap"),
+        ("panic", "plugin-trap"),
+        ("handle-leak", "plugin-handles-limit"),
+        ("sleep", "plugin-wall-time-limit"),
+        ("fail", "plugin-failed"),
+    ];
+    let endpoints: String = deeds
+        .iter()
+        .map(|(deed, _)| endpoint(deed, "validate", deed))
+        .collect();
+    let host = TestHost::start(&demo_config(&(hostile_plugin() + &endpoints)));
+    let innocent = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let neighbour = scope.spawn(|| {
+            let mut served = 0;
+            while innocent.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(host.client().post("/classify", r#"{"text":"hello"}"#).status, 200);
+                served += 1;
+            }
+            served
+        });
+        for (deed, code) in deeds.iter().chain(&deeds) {
+            let answer = host.client().post(&format!("/{deed}"), r#"{"text":"x"}"#);
+            let body = answer.json();
+            assert_eq!(answer.status, 502, "{deed}: {body}");
+            assert!(
+                body["code"].as_str().is_some_and(|found| found.starts_with(code)),
+                "{deed}: {body}"
+            );
+            assert!(
+                body["detail"]
+                    .as_str()
+                    .is_some_and(|detail| detail.contains("`hostile`")),
+                "{deed}: {body}"
+            );
+        }
+        innocent.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert!(neighbour.join().expect("the neighbour was served") > 20);
+    });
+    assert_eq!(host.client().get("/readyz").json()["sandbox"]["instances"], 0);
+    assert!(
+        host.log().contains("did-not-want-to"),
+        "the plugin's own words are in the log:\n{}",
+        host.log()
+    );
+}
+
+#[test]
+fn a_plugin_that_cannot_be_loaded_breaks_its_own_endpoint_alone() {
+    let broken = endpoint("looping", "configure", "loop") + &endpoint("failing", "configure", "fail");
+    let host = TestHost::start(&demo_config(&(hostile_plugin() + &broken)));
+    assert_eq!(host.client().post("/classify", r#"{"text":"hello"}"#).status, 200);
+    let answer = host.client().post("/failing", "{}");
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (503, &json!("endpoint_unavailable"))
+    );
+    assert!(answer.header("retry-after").is_some());
+    let ready = host.client().get("/readyz");
+    assert_eq!((ready.status, &ready.json()["status"]), (200, &json!("degraded")));
+    let text = ready.json().to_string();
+    assert!(
+        text.contains("did-not-want-to") && text.contains("limits.configure_time"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_post_processor_may_be_skipped_and_a_validator_may_not() {
+    let plugins = |on_error: &str| {
+        format!(
+            "\n[endpoints.lenient]\npath = \"/lenient\"\nmodel = \"minilm\"\nplugins = [{{ use = \"label\", on_error = \"{on_error}\" }}]\n"
+        )
+    };
+    // `label` fails on a model that makes embeddings.
+    let host = TestHost::start(&demo_config(&plugins("skip")));
+    let answer = host.client().post("/lenient", r#"{"text":"a"}"#);
+    assert_eq!(
+        (
+            answer.status,
+            answer.json()["embeddings"].as_array().map(Vec::len)
+        ),
+        (200, Some(1))
+    );
+    drop(host);
+    let host = TestHost::start(&demo_config(&plugins("fail")));
+    assert_eq!(host.client().post("/lenient", r#"{"text":"a"}"#).status, 502);
+}

@@ -1,0 +1,147 @@
+//! A host process: started on a free port with a configuration, told to end when it is dropped.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::client::Client;
+
+/// The project's folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the project")
+}
+
+/// The binary under test.
+pub(crate) fn selvedge() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .env_remove("RUST_LOG");
+    command
+}
+
+/// A running host.
+pub(crate) struct TestHost {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    _dir: tempfile::TempDir,
+}
+
+/// The endpoints of the demo, on a free port; the state folder is shared, so that plugins are compiled once.
+pub(crate) fn demo_config(extra: &str) -> String {
+    let demo = std::fs::read_to_string(root().join("configs/demo.toml")).expect("the demo");
+    let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
+    let demo = demo
+        .replace("127.0.0.1:8080\"", "127.0.0.1:0\"")
+        .replace("../target/state", &state.to_string_lossy());
+    demo.replace("\"../", &format!("\"{}/", root().display())) + extra
+}
+
+/// A host that tests which change nothing share.
+pub(crate) fn demo() -> &'static TestHost {
+    static DEMO: OnceLock<TestHost> = OnceLock::new();
+    DEMO.get_or_init(|| TestHost::start(&demo_config("")))
+}
+
+impl TestHost {
+    /// Starts a host and waits until it serves.
+    pub(crate) fn start(config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("node.toml");
+        std::fs::write(&file, config).expect("written");
+        let mut child = selvedge()
+            .args(["serve", "--config"])
+            .arg(&file)
+            .spawn()
+            .expect("the host starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut seen = String::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else {
+                panic!("the host ended:\n{seen}")
+            };
+            seen = format!("{seen}{line}\n");
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                break address.trim().parse().expect("an address");
+            }
+        };
+        *log.lock().expect("no panic") = seen;
+        let rest = Arc::clone(&log);
+        // A full pipe would stop the host; what it logs is kept for the test that asks.
+        let reader = std::thread::Builder::new().name("log".to_owned());
+        reader
+            .spawn(move || {
+                for line in lines.map_while(Result::ok) {
+                    rest.lock().expect("no panic").push_str(&format!("{line}\n"));
+                }
+            })
+            .expect("a thread");
+        Self {
+            child,
+            address,
+            log,
+            _dir: dir,
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("signalled");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Drop for TestHost {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Runs the binary to its end: exit code, standard output, standard error.
+pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
+    let mut child = selvedge().args(arguments).spawn().expect("it starts");
+    let mut error = String::new();
+    let mut pipe = child.stderr.take().expect("piped");
+    let reader = std::thread::Builder::new().spawn(move || {
+        pipe.read_to_string(&mut error).expect("text");
+        error
+    });
+    let mut output = String::new();
+    child
+        .stdout
+        .take()
+        .expect("piped")
+        .read_to_string(&mut output)
+        .expect("text");
+    let code = child.wait().expect("it ends").code().unwrap_or(-1);
+    (code, output, reader.expect("a thread").join().expect("no panic"))
+}

@@ -1,0 +1,13 @@
+//! The host as a whole: real processes on free ports, real plugins, real models, raw sockets and a real client.
+//!
+//! Needs what `cargo xtask setup` makes; `cargo xtask test` does that first.
+
+mod bad_input;
+mod cli;
+mod client;
+mod config;
+mod contained;
+mod endpoints;
+mod host;
+mod lifetime;
+mod openai;
