@@ -58,7 +58,6 @@ impl Ticker {
                     };
                     if idle_ticks > IDLE_TICKS_MAX {
                         seen.rest();
-                        idle_ticks = 0;
                     } else {
                         thread::sleep(TICK);
                     }

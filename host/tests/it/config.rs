@@ -54,3 +54,48 @@ fn invalid_configurations_are_refused_with_their_message() {
         );
     }
 }
+
+/// The keys that a section knows, as the error about one that it does not know lists them.
+fn known_keys(section: &str) -> Vec<String> {
+    let errors = Config::parse(Path::new("x.toml"), section).expect_err("the key is not known");
+    let message = &errors[0].message;
+    let (_, list) = message
+        .split_once("nown here: ")
+        .unwrap_or_else(|| panic!("{message}"));
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_reference_names_every_key() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/reference.toml");
+    let reference = std::fs::read_to_string(reference).expect("the reference");
+    let sections = [
+        "zzz = 1",
+        "[server]\nzzz = 1",
+        "[state]\nzzz = 1",
+        "[runtime]\nzzz = 1",
+        "[sandbox]\nzzz = 1",
+        "[models.m]\nzzz = 1",
+        "[models.m.batch]\nzzz = 1",
+        "[plugins.p]\nzzz = 1",
+        "[plugins.p.limits]\nzzz = 1",
+        "[plugins.p.allow]\nzzz = 1",
+        "[endpoints.e]\nzzz = 1",
+        "[endpoints.e]\nplugins = [{ zzz = 1 }]",
+    ];
+    let mut checked = 0;
+    for key in sections.into_iter().flat_map(known_keys) {
+        let forms = [
+            format!("\n{key} = "),
+            format!("# {key} = "),
+            format!("[{key}"),
+            format!("{{ {key} = "),
+            format!(", {key} = "),
+        ];
+        let nested = format!(".{key}]");
+        let named = forms.iter().any(|form| reference.contains(form)) || reference.contains(&nested);
+        assert!(named, "`{key}` is not in configs/reference.toml");
+        checked += 1;
+    }
+    assert!(checked > 45, "only {checked} keys were found");
+}

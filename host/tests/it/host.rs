@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -19,6 +20,13 @@ pub(crate) fn root() -> PathBuf {
 /// The binary under test.
 pub(crate) fn selvedge() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+    let end_with_us = || {
+        Ok(rustix::process::set_parent_process_death_signal(Some(
+            rustix::process::Signal::KILL,
+        ))?)
+    };
+    // SAFETY: between fork and exec it makes one system call and nothing else.
+    unsafe { command.pre_exec(end_with_us) };
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -48,7 +56,23 @@ pub(crate) fn demo_config(extra: &str) -> String {
 /// A host that tests which change nothing share.
 pub(crate) fn demo() -> &'static TestHost {
     static DEMO: OnceLock<TestHost> = OnceLock::new();
-    DEMO.get_or_init(|| TestHost::start(&demo_config("")))
+    DEMO.get_or_init(|| {
+        // A static is never dropped: the host ends with the thread that started it, which lives as long as the process.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let keep = move || {
+            sender
+                .send(TestHost::start(&demo_config("")))
+                .expect("somebody waits");
+            loop {
+                std::thread::park();
+            }
+        };
+        std::thread::Builder::new()
+            .name("demo".to_owned())
+            .spawn(keep)
+            .expect("a thread");
+        receiver.recv().expect("the demo starts")
+    })
 }
 
 impl TestHost {

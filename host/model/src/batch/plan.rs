@@ -12,11 +12,12 @@ pub struct Bounds {
     pub tokens_max: usize,
 }
 
-/// Padded cost per real token, at most, in percent: an input that would waste more waits for company of its length.
-const PADDED_COST_PERCENT_MAX: usize = 150;
+/// Padding in a batch, at most, in percent of its real tokens: on a CPU, which is busy with a few texts already, padding is
+/// work lost, and an input that would bring more waits for company of its own length.
+const PADDING_PERCENT_MAX: usize = 8;
 
-/// Below this cost a batch may waste what it likes: starting a run costs more than padding does.
-const PADDED_COST_FREE: usize = 512;
+/// Padding in tokens that a batch may have in any case: about what starting one more run costs.
+const PADDING_FREE: usize = 32;
 
 /// The indices of the next batch, given the lengths of what waits, longest waiting first.
 ///
@@ -75,7 +76,7 @@ impl Window<'_> {
         neighbours.sort_unstable();
         for (waste, cost, place) in neighbours {
             let real = cost - waste;
-            let lean = cost <= PADDED_COST_FREE || cost * 100 <= real * PADDED_COST_PERCENT_MAX;
+            let lean = waste <= PADDING_FREE || waste * 100 <= real * PADDING_PERCENT_MAX;
             if cost <= bounds.tokens_max && lean {
                 self.real = real;
                 self.start = self.start.min(place);
