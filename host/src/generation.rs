@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_model::{BatchOptions, Model, ModelOptions, Runtime};
-use selvedge_plugin::{AttachOptions, Attachment, Plugin, Sandbox, Stage};
+use selvedge_plugin::{AttachOptions, Attachment, Plugin, Sandbox, Stage, Start};
 
 use crate::config::{self, Config, OnError, Startup};
 use crate::router::Router;
@@ -23,6 +23,8 @@ pub struct Generation {
     pub endpoints: Vec<Endpoint>,
     /// The models, with why one could not be loaded.
     pub models: Vec<(String, Result<Model, String>)>,
+    /// Why plugins cannot be read, whether an endpoint uses them or not.
+    pub unreadable: Vec<String>,
 }
 
 /// An endpoint.
@@ -31,6 +33,8 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// Its own path.
     pub path: Option<String>,
+    /// How long a request may take, its body included.
+    pub timeout: Duration,
     /// Whether it serves.
     pub state: EndpointState,
 }
@@ -98,7 +102,7 @@ impl Generation {
         sandbox: &Sandbox,
         tell: impl Fn(&str),
     ) -> Self {
-        let (models, plugins) = tokio::join!(
+        let (models, (plugins, unreadable)) = tokio::join!(
             load_models(config, runtime, &tell),
             load_plugins(config, sandbox, &tell)
         );
@@ -115,9 +119,11 @@ impl Generation {
                 plugins,
                 config,
             );
+            let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
             endpoints.push(Endpoint {
                 name: name.as_str().into(),
                 path: endpoint.path.clone(),
+                timeout,
                 state,
             });
         }
@@ -128,6 +134,7 @@ impl Generation {
             router,
             endpoints,
             models,
+            unreadable,
         }
     }
 }
@@ -178,7 +185,11 @@ async fn load_model(
 type Attachments = Vec<Result<Attached, String>>;
 
 /// Reads each plugin once and attaches it wherever it is used; attachments are compiled side by side.
-async fn load_plugins(config: &Config, sandbox: &Sandbox, tell: &impl Fn(&str)) -> Vec<Attachments> {
+async fn load_plugins(
+    config: &Config,
+    sandbox: &Sandbox,
+    tell: &impl Fn(&str),
+) -> (Vec<Attachments>, Vec<String>) {
     let read = config
         .plugins
         .iter()
@@ -201,7 +212,12 @@ async fn load_plugins(config: &Config, sandbox: &Sandbox, tell: &impl Fn(&str)) 
         });
         futures_util::future::join_all(attachments)
     });
-    futures_util::future::join_all(endpoints).await
+    let attachments = futures_util::future::join_all(endpoints).await;
+    let unreadable = plugins
+        .values()
+        .filter_map(|plugin| plugin.as_ref().err().cloned())
+        .collect();
+    (attachments, unreadable)
 }
 
 fn read_plugin(sandbox: &Sandbox, name: &str, plugin: &config::Plugin) -> Result<Arc<Plugin>, String> {
@@ -245,7 +261,10 @@ async fn attach_plugin(
         config: attach.config.clone(),
         limits: settings.limits(),
         headers: settings.allow.headers.clone(),
-        configure_each: settings.startup == Startup::Configure,
+        start: match settings.startup {
+            Startup::Snapshot => Start::Snapshot,
+            Startup::Configure => Start::ConfigureEach,
+        },
     };
     let attachment = sandbox
         .attach(plugin, options)

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (texts, seconds) = (next()?, next()?.parse()?);
     let batch: usize = next().map_or(Ok(32), |batch| batch.parse())?;
     let texts: Vec<String> = serde_json::from_str(&std::fs::read_to_string(texts)?)?;
-    let tokenizer = selvedge_model::tokenize::Tokenizer::read(&dir.join("tokenizer.json"))?;
+    let tokenizer = selvedge_model::tokenize::Tokenizer::read(&dir.join("tokenizer.json"), None)?;
     let executor = tokio::runtime::Builder::new_current_thread().build()?;
     let ids = executor.block_on(tokenizer.encode(texts))?;
     let environment = ort::init_from(&library)?.build()?;

@@ -142,14 +142,25 @@ pub enum InferError {
     #[error("{0}")]
     WrongTensor(String),
     /// The queue is full.
-    #[error("the model's queue is full ({waiting} of `batch.queue_items_max` {max} inputs wait)")]
+    #[error(
+        "the model's queue is full: {} inputs wait (`batch.queue_items_max` is {}) with {} tokens \
+         (`batch.queue_tokens_max` is {})", waiting.0, max.0, waiting.1, max.1
+    )]
     Busy {
-        /// Inputs that wait.
-        waiting: usize,
-        /// The limit.
-        max: usize,
+        /// Inputs, and tokens (or bytes), that wait.
+        waiting: (usize, usize),
+        /// Their limits.
+        max: (usize, usize),
         /// When there should be room.
         retry_after: Duration,
+    },
+    /// There are more inputs than one request may have.
+    #[error("there are {len} inputs, and one request may have {max}")]
+    TooMany {
+        /// How many there are.
+        len: usize,
+        /// How many there may be.
+        max: usize,
     },
     /// The model failed on the input.
     #[error("the model failed: {0}")]

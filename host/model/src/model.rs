@@ -18,6 +18,9 @@ use crate::signature::Signature;
 use crate::tensor::Tensor;
 use crate::tokenize::Tokenizer;
 
+/// Inputs of one request at most, as OpenAI has it: more would be a job, not a request.
+pub const INPUTS_MAX: usize = 2048;
+
 /// How a model is loaded.
 #[derive(Debug, Clone, Default)]
 pub struct ModelOptions {
@@ -128,7 +131,10 @@ impl Model {
         let file = onnx_path(dir, &card, options.file.as_deref());
         check_file(dir, &file, &card)?;
         let tokenizer = match card.input.kind {
-            InputKind::Tokens => Some(Tokenizer::read(&dir.join(&card.input.tokenizer))?),
+            InputKind::Tokens => {
+                let cut_at = card.input.truncate.then(|| card.length_max());
+                Some(Tokenizer::read(&dir.join(&card.input.tokenizer), cut_at)?)
+            }
             InputKind::Utf8Bytes | InputKind::Tensors => None,
         };
         let replicas = options.replicas.max(1);
@@ -184,7 +190,17 @@ impl Model {
         let items = match input {
             Input::Tensors(tensors) => vec![self.tensor_item(tensors)?],
             Input::Texts(texts) if texts.is_empty() => return Err(InferError::Empty),
-            Input::Texts(texts) => self.text_items(texts).await?,
+            Input::Texts(texts) if texts.len() > INPUTS_MAX => {
+                return Err(InferError::TooMany {
+                    len: texts.len(),
+                    max: INPUTS_MAX,
+                });
+            }
+            Input::Texts(texts) => {
+                // What would be refused must not cost the tokenizer anything.
+                self.shared.queue.check_room()?;
+                self.text_items(texts).await?
+            }
         };
         let tokens = items.iter().map(Item::len).sum();
         let rows = self.shared.queue.submit(items)?.rows().await?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ort::ep;
 use ort::session::Session;
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::builder::GraphOptimizationLevel;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
@@ -68,60 +68,49 @@ pub(crate) fn build(
         path: path.to_owned(),
         why: error.to_string(),
     };
-    let options = |device| -> ort::Result<SessionBuilder> {
-        let builder = Session::builder(&runtime.environment)?
-            .with_optimization_level(GraphOptimizationLevel::Level3)?
-            .with_intra_threads(threads)?
-            .with_inter_threads(1)?
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?
-            .with_memory_pattern(false)?;
-        Ok(builder.with_execution_providers(providers(device))?)
+    let report = |got, why| DeviceReport {
+        asked: device,
+        got,
+        why,
     };
-    let (mut builder, report) = match device {
-        Device::Auto => match options(Device::Cuda) {
-            Ok(builder) => (
-                builder,
-                DeviceReport {
-                    asked: device,
-                    got: Device::Cuda,
-                    why: None,
-                },
-            ),
+    match device {
+        Device::Cpu => Ok((
+            open(runtime, path, device, threads).map_err(corrupt)?,
+            report(device, None),
+        )),
+        Device::Auto => match open(runtime, path, Device::Cuda, threads) {
+            Ok(session) => Ok((session, report(Device::Cuda, None))),
             Err(error) => {
-                let report = DeviceReport {
-                    asked: device,
-                    got: Device::Cpu,
-                    why: Some(error.message().to_owned()),
-                };
-                (options(Device::Cpu).map_err(corrupt)?, report)
+                let session = open(runtime, path, Device::Cpu, threads).map_err(corrupt)?;
+                Ok((session, report(Device::Cpu, Some(error.message().to_owned()))))
             }
         },
-        Device::Cpu => (
-            options(device).map_err(corrupt)?,
-            DeviceReport {
-                asked: device,
-                got: device,
-                why: None,
-            },
-        ),
-        Device::Cuda | Device::Tensorrt => {
-            let refused = |error: ort::Error| LoadError::Device {
-                device: device.name(),
-                why: error.message().to_owned(),
-            };
-            (
-                options(device).map_err(refused)?,
-                DeviceReport {
-                    asked: device,
-                    got: device,
-                    why: None,
-                },
-            )
-        }
-    };
-    let session = builder.commit_from_file(path).map_err(corrupt)?;
-    Ok((session, report))
+        Device::Cuda | Device::Tensorrt => match open(runtime, path, device, threads) {
+            Ok(session) => Ok((session, report(device, None))),
+            Err(error) => {
+                // Where the CPU cannot load the file either, it is not the device that is at fault.
+                open(runtime, path, Device::Cpu, threads).map_err(corrupt)?;
+                Err(LoadError::Device {
+                    device: device.name(),
+                    why: error.message().to_owned(),
+                })
+            }
+        },
+    }
+}
+
+/// Registers the device's providers and loads the file. A provider may fail at either: some look for their GPU only when a
+/// session is made.
+fn open(runtime: &Runtime, path: &Path, device: Device, threads: usize) -> ort::Result<Session> {
+    Session::builder(&runtime.environment)?
+        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_intra_threads(threads)?
+        .with_inter_threads(1)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        .with_memory_pattern(false)?
+        .with_execution_providers(providers(device))?
+        .commit_from_file(path)
 }
 
 /// The execution providers of a device, best first. Each must register: without that ONNX Runtime falls back silently.

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokenizers::Tokenizer as HfTokenizer;
+use tokenizers::{Tokenizer as HfTokenizer, TruncationParams};
+use tokio::sync::Semaphore;
 
 use crate::error::{InferError, LoadError};
 
@@ -15,15 +16,18 @@ const INLINE_LEN_MAX: usize = 2 << 10;
 pub struct Tokenizer {
     inner: Arc<HfTokenizer>,
     vocabulary: usize,
+    /// Long texts that are tokenised at once: more than there are cores would only slow down the requests of others.
+    places: Arc<Semaphore>,
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. What it says of padding and cutting is ignored: both are decided here.
+    /// Reads a `tokenizer.json`. What it says of padding and cutting is ignored: a text is cut at `cut_at` tokens, the special
+    /// ones round it kept, or not at all.
     ///
     /// # Errors
     ///
     /// Where the file is missing or is none.
-    pub fn read(path: &Path) -> Result<Self, LoadError> {
+    pub fn read(path: &Path, cut_at: Option<usize>) -> Result<Self, LoadError> {
         let error = |why: String| LoadError::Tokenizer {
             path: path.to_owned(),
             why,
@@ -33,13 +37,19 @@ impl Tokenizer {
         }
         let mut inner = HfTokenizer::from_file(path).map_err(|source| error(source.to_string()))?;
         inner.with_padding(None);
+        let truncation = cut_at.map(|max_length| TruncationParams {
+            max_length,
+            ..TruncationParams::default()
+        });
         inner
-            .with_truncation(None)
+            .with_truncation(truncation)
             .map_err(|source| error(source.to_string()))?;
         let vocabulary = inner.get_vocab_size(true);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             inner: Arc::new(inner),
             vocabulary,
+            places: Arc::new(Semaphore::new(cores)),
         })
     }
 
@@ -61,8 +71,14 @@ impl Tokenizer {
         if len <= INLINE_LEN_MAX {
             return self.encode_blocking(texts);
         }
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return Err(InferError::Stopped);
+        };
         let tokenizer = self.clone();
-        let work = tokio::task::spawn_blocking(move || tokenizer.encode_blocking(texts));
+        let work = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            tokenizer.encode_blocking(texts)
+        });
         work.await.unwrap_or_else(|_| {
             Err(InferError::Failed(
                 "the tokenizer panicked on the input".to_owned(),

@@ -1,12 +1,14 @@
 //! What a call of a plugin costs: a fresh instance from its snapshot, the call, the instance dropped; and how calls scale
 //! over workers. Prints medians and ratios; run it on a quiet machine: `cargo xtask bench --bench call`.
 
+#![expect(clippy::print_stdout, reason = "what a bench is for")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use selvedge_plugin::value::{Request, Verdict};
-use selvedge_plugin::{AttachOptions, Attachment, Limits, Sandbox, SandboxOptions};
+use selvedge_plugin::{AttachOptions, Attachment, Limits, Sandbox, SandboxOptions, Start};
 use serde_json::json;
 
 /// Calls of one series; its median is what counts.
@@ -29,8 +31,8 @@ fn main() {
     };
     let one = workers(1).expect("an executor");
     let two = workers(2).expect("an executor");
-    let snapshot = one.block_on(attach(&sandbox, false));
-    let configured = one.block_on(attach(&sandbox, true));
+    let snapshot = one.block_on(attach(&sandbox, Start::Snapshot));
+    let configured = one.block_on(attach(&sandbox, Start::ConfigureEach));
     println!(
         "json-schema on a chat body of {} bytes, medians of {CALLS} calls, {ROUNDS} rounds",
         body().len()
@@ -64,7 +66,7 @@ fn body() -> String {
     .to_string()
 }
 
-async fn attach(sandbox: &Sandbox, configure_each: bool) -> Attachment {
+async fn attach(sandbox: &Sandbox, start: Start) -> Attachment {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist/json-schema.wasm");
     let bytes = std::fs::read(path).expect("built by `cargo xtask plugins`");
     let plugin = Arc::new(sandbox.read("json-schema", bytes.into()).expect("a plugin"));
@@ -87,7 +89,7 @@ async fn attach(sandbox: &Sandbox, configure_each: bool) -> Attachment {
         config: json!({ "schema": schema }),
         limits,
         headers: Vec::new(),
-        configure_each,
+        start,
     };
     sandbox.attach(&plugin, options).await.expect("attached")
 }
@@ -117,23 +119,19 @@ async fn series(attachment: &Attachment, calls: usize) -> (Duration, Duration) {
 /// Calls a second of `tasks` tasks at once.
 async fn rate(attachment: &Attachment, tasks: usize) -> f64 {
     let started = Instant::now();
-    let handles: Vec<_> = (0..tasks)
-        .map(|_| {
-            let (attachment, request) = (attachment.clone(), request());
-            tokio::task::spawn(async move {
-                let mut calls = 0_u32;
-                while started.elapsed() < RATE_TIME {
-                    attachment.validate(&request).await.expect("a verdict");
-                    calls += 1;
-                    tokio::task::yield_now().await;
-                }
-                f64::from(calls)
-            })
-        })
-        .collect();
-    let mut calls = 0.0;
-    for handle in handles {
-        calls += handle.await.expect("no panic");
+    let mut tasks_running = tokio::task::JoinSet::new();
+    for _ in 0..tasks {
+        let (attachment, request) = (attachment.clone(), request());
+        tasks_running.spawn(async move {
+            let mut calls = 0_u32;
+            while started.elapsed() < RATE_TIME {
+                attachment.validate(&request).await.expect("a verdict");
+                calls += 1;
+                tokio::task::yield_now().await;
+            }
+            f64::from(calls)
+        });
     }
+    let calls: f64 = tasks_running.join_all().await.iter().sum();
     calls / started.elapsed().as_secs_f64()
 }

@@ -27,8 +27,18 @@ pub struct AttachOptions {
     pub limits: Limits,
     /// Request headers that the operator lets it read; it reads those of them that its manifest wants.
     pub headers: Vec<String>,
-    /// Whether to configure each instance anew instead of starting from a snapshot.
-    pub configure_each: bool,
+    /// How its instances are to start.
+    pub start: Start,
+}
+
+/// How instances are to start, as the operator wants it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Start {
+    /// From a snapshot; where that is not sound, as `ConfigureEach`.
+    #[default]
+    Snapshot,
+    /// By running `configure` for each request.
+    ConfigureEach,
 }
 
 /// How an attachment's instances start.
@@ -170,25 +180,24 @@ impl Attachment {
     /// One call: waits for an instance to be free, keeps the ticker awake, and ends at the deadline on the clock.
     async fn bounded<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, CallError> {
         let wall_time = self.linked.identity.limits.wall_time;
+        let deadline = tokio::time::Instant::now() + wall_time;
         let slots = &self.shared.slots;
-        let result = tokio::time::timeout(wall_time, async {
-            let Ok(_slot) = slots.free.acquire().await else {
-                return Err(Fault::Busy(slots.count));
-            };
-            let _running = self.shared.ticker.run();
-            call.await
-        })
-        .await;
-        let fault = match result {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(fault)) => fault,
-            Err(_) if slots.free.available_permits() == 0 => Fault::Busy(slots.count),
-            Err(_) => Fault::WallTime(wall_time),
+        let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline, slots.free.acquire()).await else {
+            return Err(self.error(Fault::Busy(slots.count)));
         };
-        Err(CallError {
-            plugin: Arc::clone(&self.linked.identity.plugin),
-            endpoint: Arc::clone(&self.linked.identity.endpoint),
+        let _running = self.shared.ticker.run();
+        let result = tokio::time::timeout_at(deadline, call).await;
+        result
+            .unwrap_or(Err(Fault::WallTime(wall_time)))
+            .map_err(|fault| self.error(fault))
+    }
+
+    fn error(&self, fault: Fault) -> CallError {
+        let identity = &self.linked.identity;
+        CallError {
+            plugin: Arc::clone(&identity.plugin),
+            endpoint: Arc::clone(&identity.endpoint),
             fault,
-        })
+        }
     }
 }

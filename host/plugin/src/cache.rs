@@ -3,12 +3,13 @@
 //! The folder is the node's own and closed to others; files are named by what they were made from, written beside and
 //! renamed, and their digest is checked before they are mapped. Nothing from outside is ever put here.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -113,6 +114,9 @@ impl Cache {
     /// What is kept under a key; none where nothing is, or where it is damaged, which is logged.
     pub(crate) fn load(&self, engine: &Engine, key: &Key) -> Result<Option<(Component, Startup)>, LoadError> {
         let (code, note) = self.paths(key);
+        if let Some(why) = [&code, &note].into_iter().find_map(|path| not_ours(path)) {
+            return Ok(damaged(&code, why));
+        }
         let note: Note = match fs::read(&note) {
             Ok(json) => match serde_json::from_slice(&json) {
                 Ok(note) => note,
@@ -153,11 +157,22 @@ impl Cache {
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let beside = self.dir.join(format!(".writing-{}-{serial}", std::process::id()));
-        let written = File::create_new(&beside).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
+        let beside = self
+            .dir
+            .join(format!(".writing-{}-{now}-{serial}", std::process::id()));
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)
+            .and_then(|mut file| {
+                file.write_all(bytes)?;
+                file.sync_all()
+            });
         let placed = written.and_then(|()| fs::rename(&beside, path));
         if placed.is_err() {
             // The error of the write is the one that matters; what could not be renamed may also be gone already.
@@ -179,6 +194,19 @@ impl Cache {
             source,
         }
     }
+}
+
+/// Why a file cannot have been written by this node; none where it can, or is not there. The folder may have been open to
+/// others once.
+fn not_ours(path: &Path) -> Option<&'static str> {
+    let found = fs::symlink_metadata(path).ok()?;
+    if !found.is_file() {
+        return Some("it is not a file");
+    }
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Some("it belongs to another user");
+    }
+    (found.mode() & 0o077 != 0).then_some("others may read or write it")
 }
 
 fn digest_of(path: &Path) -> io::Result<String> {
@@ -238,6 +266,15 @@ mod tests {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         fs::write(&code, bytes).expect("written");
+        assert!(cache.load(&engine, &key).expect("readable").is_none());
+    }
+
+    #[test]
+    fn does_not_run_code_that_others_could_have_written() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (engine, cache, key) = kept(&dir.path().join("cache"));
+        let (code, _) = cache.paths(&key);
+        fs::set_permissions(&code, fs::Permissions::from_mode(0o666)).expect("changed");
         assert!(cache.load(&engine, &key).expect("readable").is_none());
     }
 

@@ -38,20 +38,23 @@ pub(crate) struct Live {
 impl Live {
     /// Starts an instance from the snapshot; or, where there is none, configures it.
     pub(crate) async fn start(linked: &Linked, request: &Arc<Request>) -> Result<Self, Fault> {
-        let state = State::new(
-            Arc::clone(&linked.identity),
-            Phase::Serve,
-            Some(Arc::clone(request)),
-        );
+        let configures = matches!(linked.startup, Startup::Configure { .. });
+        let phase = if configures {
+            Phase::Configure
+        } else {
+            Phase::Serve
+        };
+        let state = State::new(Arc::clone(&linked.identity), phase, Some(Arc::clone(request)));
         let mut store = store(linked.pre.engine(), state);
         let classify = |error| classify(&error, &linked.identity.limits);
         let instance = linked.pre.instantiate_async(&mut store).await.map_err(classify)?;
-        if let Startup::Configure { .. } = linked.startup {
+        if configures {
             linked
                 .stages
                 .configure(&mut store, &instance, &linked.config)
                 .await
                 .map_err(classify)??;
+            store.data_mut().begin_serving();
         }
         Ok(Self { store, instance })
     }

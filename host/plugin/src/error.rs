@@ -83,6 +83,9 @@ pub enum LoadError {
         /// Why.
         source: std::io::Error,
     },
+    /// The system gives no thread for the ticker.
+    #[error("the system gives no thread: {0}")]
+    Thread(std::io::Error),
     /// The limit of this attachment is beyond what the sandbox has.
     #[error("`limits.memory` ({asked} bytes) is more than `sandbox.memory_max` ({max} bytes)")]
     MemoryBeyondPool {

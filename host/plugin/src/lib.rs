@@ -27,7 +27,7 @@ mod snapshot;
 mod state;
 mod ticker;
 
-pub use attachment::{AttachOptions, Attachment, Startup};
+pub use attachment::{AttachOptions, Attachment, Start, Startup};
 pub use error::{CallError, Fault, LoadError};
 pub use inspect::{Plugin, Stage};
 pub use limits::Limits;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::state::Identity;
-use crate::value::Request;
+use crate::state::{Identity, LOG_CUT, take_log};
+use crate::value::{Request, cut};
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy)]
@@ -59,15 +59,12 @@ impl LogStream {
         }
     }
 
-    /// Takes what is within the limit and drops the rest.
+    /// Keeps a line until its end, and at most as much of it as may be logged at all.
     fn take(&self, bytes: &[u8]) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = &bytes[..bytes.len().min(*left)];
-        *left -= share.len();
-        drop(left);
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        for piece in share.split_inclusive(|byte| *byte == b'\n') {
-            line.extend_from_slice(piece);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = self.identity.limits.log.saturating_sub(line.len());
+            line.extend_from_slice(&piece[..piece.len().min(room)]);
             if piece.ends_with(b"\n") {
                 self.emit(&line);
                 line.clear();
@@ -77,9 +74,13 @@ impl LogStream {
 
     fn emit(&self, line: &[u8]) {
         let text = String::from_utf8_lossy(line.trim_ascii_end());
+        let Some((len, last)) = take_log(&self.left, text.len()) else {
+            return;
+        };
         let request = self.request.as_ref().map_or("", |request| request.id.as_str());
-        self.level
-            .emit(&self.identity, request, &text.escape_debug().to_string());
+        let end = if last { LOG_CUT } else { "" };
+        let text = cut(&text, len).escape_debug();
+        self.level.emit(&self.identity, request, &format!("{text}{end}"));
     }
 }
 

@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::attachment::{AttachOptions, Attachment, Startup};
-use crate::cache::{Cache, Key};
+use crate::attachment::{AttachOptions, Attachment, Start, Startup};
+use crate::cache::Cache;
 use crate::error::LoadError;
 use crate::inspect::Plugin;
 use crate::link;
@@ -84,10 +84,7 @@ impl Sandbox {
         let cache = Cache::open(&options.cache_dir)?;
         let (engine, pooled) = engine(&options)?;
         let linker = link::linker(&engine).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let ticker = Ticker::start(&engine).map_err(|source| LoadError::Cache {
-            path: "the ticker's thread".to_owned(),
-            source,
-        })?;
+        let ticker = Ticker::start(&engine).map_err(LoadError::Thread)?;
         let count = options.instances_max;
         let slots = Slots {
             free: Semaphore::new(count),
@@ -187,34 +184,32 @@ impl Sandbox {
             config: &config,
             executor,
         };
-        let (component, startup) = self.component(&workshop, options.configure_each)?;
+        let (component, startup) = self.component(&workshop, options.start)?;
         let linked = workshop.link(&component, startup)?;
         Ok(Attachment::new(plugin, linked, Arc::clone(shared)))
     }
 
     /// The component of an attachment, from the cache or made.
-    fn component(
-        &self,
-        workshop: &Workshop<'_>,
-        configure_each: bool,
-    ) -> Result<(Component, Startup), LoadError> {
-        let how = if configure_each { "configure" } else { "snapshot" };
-        let key = Key::attached(&self.shared.engine, &workshop.plugin.digest, workshop.config, how);
-        if let Some(kept) = self.shared.cache.load(&self.shared.engine, &key)? {
+    fn component(&self, workshop: &Workshop<'_>, start: Start) -> Result<(Component, Startup), LoadError> {
+        let shared = &self.shared;
+        let key = workshop.key(start);
+        if let Some(kept) = shared.cache.load(&shared.engine, &key)? {
             return Ok(kept);
         }
         let lock = {
-            let mut compiling = self
-                .shared
-                .compiling
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut compiling = shared.compiling.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(compiling.entry(workshop.plugin.digest).or_default())
         };
         let _alone = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.compilations.fetch_add(1, Ordering::Relaxed);
-        let (component, startup) = workshop.build(configure_each)?;
-        self.shared.cache.store(&key, &component, &startup)?;
+        // Another attachment of the same plugin may have made just this while we waited.
+        if let Some(kept) = shared.cache.load(&shared.engine, &key)? {
+            return Ok(kept);
+        }
+        shared.compilations.fetch_add(1, Ordering::Relaxed);
+        let (component, startup) = workshop.build(start)?;
+        if let Err(error) = shared.cache.store(&key, &component, &startup) {
+            tracing::warn!(%error, "a compiled plugin cannot be kept; the next start compiles it again");
+        }
         Ok((component, startup))
     }
 
@@ -265,22 +260,30 @@ fn engine(options: &SandboxOptions) -> Result<(Engine, bool), LoadError> {
     }
 }
 
-/// A component is its main module and the two small ones that its toolchain adds: four core instances, two tables.
+/// What one component may have at most, of which the pool has enough for every instance: a main module, the small ones that
+/// its toolchain adds, and their tables. No plugin can take another's share.
+const CORE_INSTANCES_MAX: u32 = 8;
+const TABLES_MAX: u32 = 4;
+const MEMORIES_MAX: u32 = 2;
+
+/// Elements of one table at most; `limits.table_elements` bounds an instance's tables together.
+pub const TABLE_ELEMENTS_MAX: usize = 50_000;
+
 fn pool(options: &SandboxOptions) -> PoolingAllocationConfig {
     let count = u32::try_from(options.instances_max).unwrap_or(u32::MAX);
     // Attaching needs instances of its own, beside those of requests.
     let count = count.saturating_add(16);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count)
-        .total_core_instances(count.saturating_mul(4))
-        .total_memories(count)
-        .total_tables(count.saturating_mul(2))
+        .total_core_instances(count.saturating_mul(CORE_INSTANCES_MAX))
+        .total_memories(count.saturating_mul(MEMORIES_MAX))
+        .total_tables(count.saturating_mul(TABLES_MAX))
         .total_stacks(count)
-        .max_core_instances_per_component(16)
-        .max_memories_per_component(4)
-        .max_tables_per_component(16)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
         .max_memory_size(options.memory_max)
-        .table_elements(50_000)
+        .table_elements(TABLE_ELEMENTS_MAX)
         .max_component_instance_size(2 << 20)
         .max_core_instance_size(2 << 20)
         .max_unused_warm_slots(128)
@@ -305,7 +308,6 @@ fn config() -> Config {
         .native_unwind_info(false)
         .wasm_memory64(false)
         .wasm_tail_call(false)
-        .wasm_relaxed_simd(false)
         .wasm_relaxed_simd(false);
     config
 }

@@ -12,7 +12,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::abi::v0_1::Stages;
-use crate::attachment::{Linked, Startup};
+use crate::attachment::{Linked, Start, Startup};
 use crate::cache::{Cache, Key};
 use crate::call::{classify, store};
 use crate::error::{Fault, LoadError};
@@ -39,9 +39,27 @@ struct Configured {
 }
 
 impl Workshop<'_> {
+    /// What the component is kept under: all that it is made of, and what bounds making it.
+    pub(crate) fn key(&self, start: Start) -> Key {
+        let limits = &self.identity.limits;
+        let bounds = (
+            limits.memory,
+            limits.table_elements,
+            limits.configure_time,
+            limits.host_bytes,
+            limits.handles,
+        );
+        Key::attached(
+            self.engine,
+            &self.plugin.digest,
+            self.config,
+            &format!("{start:?} {bounds:?}"),
+        )
+    }
+
     /// Makes the component that requests start from, and says how they start.
-    pub(crate) fn build(&self, forced: bool) -> Result<(Component, Startup), LoadError> {
-        if forced {
+    pub(crate) fn build(&self, start: Start) -> Result<(Component, Startup), LoadError> {
+        if start == Start::ConfigureEach {
             return self
                 .build_unsnapshotted("the operator asks for it (`startup = \"configure\"`)".to_owned());
         }
@@ -96,20 +114,19 @@ impl Workshop<'_> {
             return Ok(component);
         }
         let component = Component::new(self.engine, bytes).map_err(compile_error)?;
-        self.cache.store(
-            &key,
-            &component,
-            &Startup::Snapshot {
-                entropy_frozen: false,
-            },
-        )?;
+        let startup = Startup::Snapshot {
+            entropy_frozen: false,
+        };
+        if let Err(error) = self.cache.store(&key, &component, &startup) {
+            tracing::debug!(%error, "an instrumented plugin cannot be kept");
+        }
         Ok(component)
     }
 
     /// Instantiates and configures, under the limits of `configure`.
     fn configure(&self, component: &Component) -> Result<Configured, LoadError> {
         let pre = self.linker.instantiate_pre(component).map_err(compile_error)?;
-        let stages = Stages::find(&pre).map_err(compile_error)?;
+        let stages = Stages::find(&pre, &self.plugin.stages).map_err(compile_error)?;
         let limits = &self.identity.limits;
         let mut store = store(
             self.engine,
@@ -157,16 +174,20 @@ impl Workshop<'_> {
                 entropy_frozen: false,
             },
         )?;
+        let limits = &self.identity.limits;
         let answers = self.executor.block_on(async {
-            (
-                replay(&fresh, self_test).await,
-                replay(&snapshot, self_test).await,
-            )
+            let both = async {
+                (
+                    replay(&fresh, self_test).await,
+                    replay(&snapshot, self_test).await,
+                )
+            };
+            tokio::time::timeout(limits.configure_time, both).await
         });
-        if answers.0 == answers.1 {
-            Ok(())
-        } else {
-            Err(LoadError::SelfTest)
+        match answers {
+            Ok((fresh, snapshot)) if fresh == snapshot => Ok(()),
+            Ok(_) => Err(LoadError::SelfTest),
+            Err(_) => Err(LoadError::ConfigureTime(limits.configure_time)),
         }
     }
 
@@ -177,7 +198,7 @@ impl Workshop<'_> {
             .map_err(compile_error)?;
         let pre: InstancePre<State> = self.linker.instantiate_pre(component).map_err(compile_error)?;
         Ok(Linked {
-            stages: Stages::find(&pre).map_err(compile_error)?,
+            stages: Stages::find(&pre, &self.plugin.stages).map_err(compile_error)?,
             pre,
             identity: Arc::clone(self.identity),
             startup,

@@ -105,6 +105,31 @@ impl State {
         }
     }
 
+    /// From `configure` to the request that it was for: its CPU time is counted anew, under the limit of a call.
+    pub(crate) fn begin_serving(&mut self) {
+        self.phase = Phase::Serve;
+        self.usage.begin(self.identity.limits.time);
+    }
+
+    /// Takes bytes of the host's memory that the plugin has made it hold, against the plugin's own memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Memory`] where both together are more than it may have.
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Fault> {
+        let total = self.usage.memory.saturating_add(bytes);
+        if total > self.usage.memory_max {
+            return Err(Fault::Memory(self.usage.memory_max));
+        }
+        self.usage.memory = total;
+        Ok(())
+    }
+
+    /// Gives such bytes back.
+    pub(crate) fn release(&mut self, bytes: usize) {
+        self.usage.memory = self.usage.memory.saturating_sub(bytes);
+    }
+
     /// Logs a line in the plugin's name; control characters are escaped, and what is beyond the limit is dropped.
     pub(crate) fn write_log(&self, level: Level, message: &str) {
         if let Some(message) = self.log_share(message) {
@@ -115,23 +140,17 @@ impl State {
 
     /// What of a message is still within the limit, made safe for a log.
     fn log_share(&self, message: &str) -> Option<String> {
-        let mut left = self.log_left.lock().unwrap_or_else(PoisonError::into_inner);
-        if *left == 0 {
-            return None;
-        }
-        let share = cut(message, *left);
-        *left -= share.len();
-        let mut safe = String::with_capacity(share.len());
-        for character in share.chars() {
+        let (len, last) = take_log(&self.log_left, message.len())?;
+        let mut safe = String::with_capacity(len);
+        for character in cut(message, len).chars() {
             if character.is_control() {
                 safe.extend(character.escape_default());
             } else {
                 safe.push(character);
             }
         }
-        if share.len() < message.len() {
-            *left = 0;
-            safe.push_str(" [the rest is beyond `limits.log` and was dropped]");
+        if last {
+            safe.push_str(LOG_CUT);
         }
         Some(safe)
     }
@@ -172,6 +191,25 @@ impl State {
     }
 }
 
+/// What the last line says where the rest of a call's log is dropped.
+pub(crate) const LOG_CUT: &str = " [the rest is beyond `limits.log` and is dropped]";
+
+/// What a line costs besides its text, so that empty lines are not free.
+const LOG_LINE_COST: usize = 32;
+
+/// Takes a line of `len` bytes out of what a call may still log: how much of it, and whether it is the last. None where
+/// nothing is left.
+pub(crate) fn take_log(left: &Mutex<usize>, len: usize) -> Option<(usize, bool)> {
+    let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+    if *left == 0 {
+        return None;
+    }
+    let share = len.min(left.saturating_sub(LOG_LINE_COST));
+    let last = share < len || *left <= len + LOG_LINE_COST;
+    *left = if last { 0 } else { *left - len - LOG_LINE_COST };
+    Some((share, last))
+}
+
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.wasi();
@@ -185,16 +223,25 @@ impl WasiView for State {
 
 impl Usage {
     fn new(limits: &Limits, time_max: Duration) -> Self {
-        let ticks = time_max.as_micros().div_ceil(TICK.as_micros());
-        Self {
+        let mut usage = Self {
             memory: 0,
             memory_max: limits.memory,
             table_elements: 0,
             table_elements_max: limits.table_elements,
             ticks: 0,
-            ticks_max: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
+            ticks_max: 0,
             time_max,
-        }
+        };
+        usage.begin(time_max);
+        usage
+    }
+
+    /// Counts CPU time anew, under a limit.
+    fn begin(&mut self, time_max: Duration) {
+        let ticks = time_max.as_micros().div_ceil(TICK.as_micros());
+        self.ticks = 0;
+        self.ticks_max = u64::try_from(ticks).unwrap_or(u64::MAX).max(1);
+        self.time_max = time_max;
     }
 }
 

@@ -33,19 +33,18 @@ pub(super) fn run(arguments: CheckArguments) -> Result<(), CliError> {
     // A model or plugin that several endpoints use is told once.
     faults.sort();
     faults.dedup();
-    let unused = generation
+    let file = config.file.display();
+    let models = generation
         .models
         .iter()
         .filter_map(|(name, model)| Some((name, model.as_ref().err()?)));
-    let unused: Vec<String> = unused
-        .map(|(name, why)| format!("{}: models.{name}: {why}", config.file.display()))
-        .collect();
-    faults.extend(
-        unused
-            .into_iter()
-            .filter(|fault| !faults.contains(fault))
-            .collect::<Vec<_>>(),
-    );
+    let models = models.map(|(name, why)| format!("{file}: models.{name}: {why}"));
+    let plugins = generation.unreadable.iter().map(|why| format!("{file}: {why}"));
+    for fault in models.chain(plugins) {
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
     if !faults.is_empty() {
         return Err(CliError::Config(faults));
     }

@@ -57,11 +57,18 @@ fn inspect(arguments: InspectArguments) -> Result<(), CliError> {
         println!("{report:#}");
         return Ok(());
     }
+    print_text(&plugin, &name, denied.as_deref());
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn print_text(plugin: &Plugin, name: &str, denied: Option<&str>) {
+    let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();
     let manifest = &plugin.manifest;
     println!(
         "{} {}",
         if manifest.name.is_empty() {
-            &name
+            name
         } else {
             &manifest.name
         },
@@ -84,10 +91,7 @@ fn inspect(arguments: InspectArguments) -> Result<(), CliError> {
     for import in &plugin.imports {
         println!("  import    {import}");
     }
-    println!(
-        "  imports   {}",
-        denied.as_deref().unwrap_or("all of them are free")
-    );
+    println!("  imports   {}", denied.unwrap_or("all of them are free"));
     let wants = &manifest.wants.headers;
     println!(
         "  headers   {}",
@@ -104,5 +108,4 @@ fn inspect(arguments: InspectArguments) -> Result<(), CliError> {
             .as_deref()
             .unwrap_or("its code does nothing that a snapshot would lose")
     );
-    Ok(())
 }

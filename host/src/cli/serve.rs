@@ -10,7 +10,7 @@ use super::{CliError, config, executor};
 use crate::app::Node;
 use crate::config::Config;
 use crate::generation::{EndpointState, Generation};
-use crate::shutdown;
+use crate::shutdown::Signals;
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -22,20 +22,25 @@ pub(super) struct ServeArguments {
 
 pub(super) fn run(arguments: ServeArguments) -> Result<(), CliError> {
     let config = config(arguments.config)?;
-    executor()?.block_on(serve(config))
+    let executor = executor()?;
+    let outcome = executor.block_on(serve(config));
+    // Work on blocking threads, such as a model that is being loaded, must not hold up the end.
+    executor.shutdown_background();
+    outcome
 }
 
 async fn serve(config: Config) -> Result<(), CliError> {
+    // From here on a signal is not lost, whenever it comes.
+    let mut signals = Signals::listen().context("no signal handler")?;
     let mut node = Node::bind(config)?;
     let addresses = node.addresses().to_vec();
     node.accept();
     let generation = {
         let progress = Progress::start("starting");
-        let stop = shutdown::signalled();
         tokio::select! {
             generation = node.load(|step| progress.tell(step)) => generation,
-            signal = stop => {
-                tracing::info!(signal = signal.context("no signal handler")?, "stopped while starting");
+            signal = signals.next() => {
+                tracing::info!(signal, "stopped while starting");
                 return Ok(());
             }
         }
@@ -47,7 +52,7 @@ async fn serve(config: Config) -> Result<(), CliError> {
     for address in addresses {
         tracing::info!("listening on http://{address}");
     }
-    let signal = shutdown::signalled().await.context("no signal handler")?;
+    let signal = signals.next().await;
     tracing::info!(signal, "draining: requests in flight may finish");
     if !node.drain().await {
         tracing::warn!("`server.drain_timeout` is over: requests still in flight are cut off");

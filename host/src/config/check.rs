@@ -115,6 +115,13 @@ fn check_plugins(sections: &Sections, found: &mut Findings<'_>) {
                 found.add(key(field), "must be more than zero");
             }
         }
+        if limits.table_elements > selvedge_plugin::sandbox::TABLE_ELEMENTS_MAX {
+            let max = selvedge_plugin::sandbox::TABLE_ELEMENTS_MAX;
+            found.add(
+                key("table_elements"),
+                format!("must be at most {max}, which is what the pool has for a table"),
+            );
+        }
         let max = sections.sandbox.memory_max;
         if limits.memory > max.0 {
             found.add(

@@ -14,12 +14,26 @@ const DRAIN_LEN_MAX: usize = 64 << 20;
 /// How long that may take.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// What becomes of the rest of a body that is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It is read and thrown away.
+    Drain,
+    /// It is left where it is.
+    Leave,
+}
+
 /// The whole body.
 ///
 /// # Errors
 ///
 /// Where it is longer than `len_max`, does not come within `time_max`, or breaks off.
-pub async fn read(mut body: Incoming, len_max: usize, time_max: Duration) -> Result<Bytes, ClientFault> {
+pub async fn read(
+    mut body: Incoming,
+    len_max: usize,
+    time_max: Duration,
+    refused: Refused,
+) -> Result<Bytes, ClientFault> {
     let announced = body.size_hint().lower();
     let read = async {
         if announced > len_max as u64 {
@@ -43,7 +57,7 @@ pub async fn read(mut body: Incoming, len_max: usize, time_max: Duration) -> Res
     let result = tokio::time::timeout(time_max, read)
         .await
         .unwrap_or(Err(ClientFault::BodyTimeout(time_max)));
-    if let Err(ClientFault::BodyTooLarge { .. }) = result {
+    if let (Err(ClientFault::BodyTooLarge { .. }), Refused::Drain) = (&result, refused) {
         // Whether it could be drained changes nothing for the answer.
         tokio::time::timeout(DRAIN_TIME_MAX, drain(body)).await.ok();
     }

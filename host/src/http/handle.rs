@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use http::request::Parts;
@@ -65,9 +65,13 @@ async fn route(app: &App, parts: Parts, incoming: Incoming, id: &str) -> Result<
         Route::Model(name) => openai::model(app, &generation, name),
         Route::Endpoint(index) => {
             let endpoint = &generation.endpoints[index];
-            endpoint::answer(app, endpoint, received(app, parts, incoming, id).await?).await
+            let time_max = endpoint.timeout.min(app.config().server.request_timeout.0);
+            endpoint::answer(endpoint, received(app, parts, incoming, id, time_max).await?).await
         }
-        Route::Embeddings => openai::embeddings(&generation, received(app, parts, incoming, id).await?).await,
+        Route::Embeddings => {
+            let time_max = app.config().server.request_timeout.0;
+            openai::embeddings(&generation, received(app, parts, incoming, id, time_max).await?).await
+        }
     }
 }
 
@@ -83,11 +87,23 @@ pub struct Received {
     pub since: Instant,
 }
 
-async fn received(app: &App, parts: Parts, incoming: Incoming, id: &str) -> Result<Received, RequestError> {
+async fn received(
+    app: &App,
+    parts: Parts,
+    incoming: Incoming,
+    id: &str,
+    time_max: Duration,
+) -> Result<Received, RequestError> {
     let since = Instant::now();
     check_media_type(&parts.headers)?;
-    let server = &app.config().server;
-    let body = body::read(incoming, server.body_size_max.0, server.request_timeout.0).await?;
+    // A client that asks first has not sent a body that is refused by its length, and need not.
+    let asks_first = parts.headers.contains_key(http::header::EXPECT);
+    let refused = if asks_first {
+        body::Refused::Leave
+    } else {
+        body::Refused::Drain
+    };
+    let body = body::read(incoming, app.config().server.body_size_max.0, time_max, refused).await?;
     Ok(Received {
         id: id.to_owned(),
         headers: parts.headers,

@@ -164,7 +164,7 @@ fn describe_client(fault: &ClientFault) -> Description<'_> {
                 ..Description::new(422, *kind, message)
             }
         }
-        ClientFault::Rejected { rejection, body, .. } => describe_rejection(rejection, body),
+        ClientFault::Rejected(refused) => describe_rejection(&refused.rejection, &refused.body),
         ClientFault::UnknownPath(_) => Description::new(404, "not_found", message),
         ClientFault::Method { allow } => Description {
             allow: Some(allow),
@@ -224,6 +224,9 @@ fn step_text(step: &Step) -> String {
     }
 }
 
+/// Bytes of a problem's `input` that are echoed; a longer one is left out. It is there to help, not to send a body back.
+const INPUT_LEN_MAX: usize = 1 << 10;
+
 /// One of FastAPI's `detail` entries. `input` is what stands at the place; where nothing does, what would hold it.
 fn entry(problem: &Problem, body: &Value) -> Value {
     let mut input = body;
@@ -242,7 +245,37 @@ fn entry(problem: &Problem, body: &Value) -> Value {
         Step::Index(index) => json!(index),
     });
     let loc: Vec<Value> = std::iter::once(json!("body")).chain(steps).collect();
+    let input = if is_short(input, &mut { INPUT_LEN_MAX }) {
+        input
+    } else {
+        &Value::Null
+    };
+    let input = if is_short(input, &mut { INPUT_LEN_MAX }) {
+        input
+    } else {
+        &Value::Null
+    };
     json!({ "type": problem.kind, "loc": loc, "msg": problem.msg, "input": input })
+}
+
+/// Whether a value has at most `left` bytes or so of text; looks at no more of it than that.
+fn is_short(value: &Value, left: &mut usize) -> bool {
+    let cost = match value {
+        Value::String(text) => text.len(),
+        _ => 1,
+    };
+    match left.checked_sub(cost + 1) {
+        Some(rest) => *left = rest,
+        None => return false,
+    }
+    match value {
+        Value::Array(items) => items.iter().all(|item| is_short(item, left)),
+        Value::Object(fields) => fields.iter().all(|(key, value)| {
+            *left = left.saturating_sub(key.len());
+            is_short(value, left)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
 }
 
 /// The plugin is named; what it said is for the operator.
@@ -295,6 +328,7 @@ fn describe_model(error: &InferError) -> Description<'_> {
         InferError::TooLong { index, .. } => bad_input("input_too_long", input(*index)),
         InferError::UnknownToken { index, .. } => bad_input("unknown_token", input(*index)),
         InferError::WrongInput { .. } => bad_input("wrong_input", Some("input".to_owned())),
+        InferError::TooMany { .. } => bad_input("too_many_inputs", Some("input".to_owned())),
         InferError::WrongTensor(_) => bad_input("wrong_tensor", Some("inputs".to_owned())),
         InferError::Busy { retry_after, .. } => Description {
             retry_after: Some(*retry_after),

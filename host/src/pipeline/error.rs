@@ -53,15 +53,8 @@ pub enum ClientFault {
         message: String,
     },
     /// A plugin refused it.
-    #[error("refused by plugin `{plugin}`: {}", rejection.message)]
-    Rejected {
-        /// The plugin.
-        plugin: String,
-        /// Its answer.
-        rejection: Rejection,
-        /// The body, in which the problems lie.
-        body: serde_json::Value,
-    },
+    #[error("refused by plugin `{}`: {}", .0.plugin, .0.rejection.message)]
+    Rejected(Box<Rejected>),
     /// There is nothing at the path.
     #[error("there is nothing at `{0}`")]
     UnknownPath(String),
@@ -97,6 +90,17 @@ pub enum ClientFault {
     /// The body broke off.
     #[error("the body broke off: {0}")]
     BodyBroken(String),
+}
+
+/// A plugin's refusal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rejected {
+    /// The plugin.
+    pub plugin: String,
+    /// Its answer.
+    pub rejection: Rejection,
+    /// The body, in which the problems lie.
+    pub body: serde_json::Value,
 }
 
 /// What the node could not do.

@@ -6,5 +6,5 @@ pub mod error;
 
 pub mod run;
 
-pub use error::{ClientFault, Fault, HostFault, RequestError};
+pub use error::{ClientFault, Fault, HostFault, Rejected, RequestError};
 pub use run::{Answer, run};

@@ -10,7 +10,7 @@ use selvedge_plugin::value::{Action, Completion, Output, Rejection, Rendered, Re
 use selvedge_plugin::{CallError, Stage};
 
 use super::convert;
-use super::{ClientFault, RequestError};
+use super::{ClientFault, Rejected, RequestError};
 use crate::config::OnError;
 use crate::generation::{Attached, Ready};
 
@@ -100,11 +100,15 @@ fn skip<T>(attached: &Attached, outcome: Result<T, CallError>) -> Result<Option<
 
 fn rejected(attached: &Attached, rejection: Rejection, request: &Request) -> RequestError {
     let plugin = attached.attachment.plugin().name.as_ref().to_owned();
-    let body = serde_json::from_slice(&request.body).unwrap_or_default();
-    ClientFault::Rejected {
+    let needed = !rejection.problems.is_empty();
+    let body = needed
+        .then(|| serde_json::from_slice(&request.body).ok())
+        .flatten()
+        .unwrap_or_default();
+    ClientFault::Rejected(Box::new(Rejected {
         plugin,
         rejection,
         body,
-    }
+    }))
     .into()
 }

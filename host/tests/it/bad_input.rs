@@ -212,8 +212,35 @@ fn an_unknown_model_and_one_for_something_else_are_told() {
 
 #[test]
 fn a_validator_s_refusal_wears_openai_s_clothes_there() {
-    let (status, error) = embeddings_error(r#"{"model":"embed","input":"x","dimensions":0}"#);
-    assert_eq!((status, &error["param"]), (400, &json!("dimensions")));
+    let schema = r#"{ type = "object", required = ["user"], properties = { user = { type = "string" } } }"#;
+    let endpoint = format!(
+        "\n[endpoints.strict]\nmodel = \"minilm\"\nplugins = [{{ use = \"json-schema\", config = {{ schema = {schema} }} }}]\n"
+    );
+    let host = TestHost::start(&demo_config(&endpoint));
+    let answer = host
+        .client()
+        .post("/v1/embeddings", r#"{"model":"strict","input":"x"}"#);
+    let expected = json!({
+        "message": "user: Field required", "type": "invalid_request_error", "param": "user", "code": "invalid-body",
+    });
+    assert_eq!((answer.status, &answer.json()["error"]), (400, &expected));
+    assert_eq!(
+        host.client()
+            .post("/v1/embeddings", r#"{"model":"strict","input":"x","user":"u"}"#)
+            .status,
+        200
+    );
+}
+
+#[test]
+fn a_problem_does_not_send_a_long_input_back() {
+    let body = json!({ "other": "x".repeat(1 << 20) }).to_string();
+    let answer = demo().client().post("/classify", &body);
+    assert_eq!(
+        (answer.status, &answer.json()["detail"][0]["input"]),
+        (422, &json!(null))
+    );
+    assert!(answer.body.len() < 1000);
 }
 
 /// A host that closes silent and slow connections soon.

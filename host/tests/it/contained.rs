@@ -73,6 +73,27 @@ fn each_deed_ends_its_request_with_a_502_that_names_the_plugin_while_others_are_
 }
 
 #[test]
+fn what_a_plugin_logs_is_bounded_and_cannot_forge_a_line() {
+    let endpoints =
+        endpoint("forge", "validate", "log-forge") + &endpoint("flood", "validate", "print-flood");
+    let host = TestHost::start(&demo_config(&(hostile_plugin() + &endpoints)));
+    assert_eq!(host.client().post("/forge", r#"{"text":"hello"}"#).status, 200);
+    assert_eq!(host.client().post("/flood", r#"{"text":"hello"}"#).status, 200);
+    host.terminate();
+    let log = host.log_to_the_end();
+    assert!(log.contains(r"innocent\n2026-01-01T00:00:00Z ERROR"), "{log}");
+    assert!(
+        !log.lines().any(|line| line.starts_with("2026-01-01T00:00:00Z")),
+        "{log}"
+    );
+    assert!(
+        log.contains("beyond `limits.log`") && log.len() < 64 << 10,
+        "{} bytes",
+        log.len()
+    );
+}
+
+#[test]
 fn a_plugin_that_cannot_be_loaded_breaks_its_own_endpoint_alone() {
     let broken = endpoint("looping", "configure", "loop") + &endpoint("failing", "configure", "fail");
     let host = TestHost::start(&demo_config(&(hostile_plugin() + &broken)));

@@ -40,6 +40,7 @@ pub(crate) struct TestHost {
     child: Child,
     address: SocketAddr,
     log: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
     _dir: tempfile::TempDir,
 }
 
@@ -102,7 +103,7 @@ impl TestHost {
         let rest = Arc::clone(&log);
         // A full pipe would stop the host; what it logs is kept for the test that asks.
         let reader = std::thread::Builder::new().name("log".to_owned());
-        reader
+        let reader = reader
             .spawn(move || {
                 for line in lines.map_while(Result::ok) {
                     rest.lock().expect("no panic").push_str(&format!("{line}\n"));
@@ -113,6 +114,7 @@ impl TestHost {
             child,
             address,
             log,
+            reader: Some(reader),
             _dir: dir,
         }
     }
@@ -128,6 +130,14 @@ impl TestHost {
     /// What it logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("no panic").clone()
+    }
+
+    /// What it logged until its end, which must have been asked for.
+    pub(crate) fn log_to_the_end(mut self) -> String {
+        self.child.wait().expect("it ends");
+        let reader = self.reader.take().expect("taken once");
+        reader.join().expect("no panic");
+        self.log()
     }
 
     /// Sends SIGTERM.

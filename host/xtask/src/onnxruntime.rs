@@ -17,7 +17,9 @@ pub(crate) fn fetch(root: &Root, gpu: bool) -> Result<()> {
     let library = lib.join("libonnxruntime.so");
     fs::create_dir_all(&lib)?;
     let stamp = Stamp::new(lib.join("onnxruntime.stamp"), &[package, VERSION], &[])?;
-    if stamp.is_fresh(std::slice::from_ref(&library)) {
+    let with_gpu = Stamp::new(lib.join("onnxruntime.stamp"), &["onnxruntime-gpu", VERSION], &[])?;
+    // A library with CUDA serves on the CPU as well: what `setup --gpu` fetched stays.
+    if stamp.is_fresh(std::slice::from_ref(&library)) || with_gpu.is_fresh(std::slice::from_ref(&library)) {
         return Ok(());
     }
     say(&format!("fetching {package} {VERSION}"));

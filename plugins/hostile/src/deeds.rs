@@ -38,6 +38,8 @@ pub enum Deed {
     LogForge,
     /// Makes tensors and never drops one.
     HandleLeak,
+    /// Makes the host hold tensors of 4 MiB each.
+    HostMemory,
     /// Prints a line, by which the C library keeps a handle of the host.
     Print,
     /// Makes a tensor and keeps it.
@@ -76,6 +78,7 @@ impl Deed {
             Deed::LogFlood => log_flood(),
             Deed::LogForge => log_forge(),
             Deed::HandleLeak => handle_leak(),
+            Deed::HostMemory => host_memory(),
             Deed::Print => print_line(),
             Deed::KeepHandle => keep_handle(),
             Deed::Random => Ok(random().to_string()),
@@ -142,6 +145,16 @@ fn handle_leak() -> Result<String, Failure> {
         }
     }
     Ok("made a million".to_owned())
+}
+
+fn host_memory() -> Result<String, Failure> {
+    let values = vec![1.0; 1 << 20];
+    for _ in 0..1000 {
+        if let Ok(tensor) = Tensor::from_f32(&[1 << 20], &values) {
+            std::mem::forget(tensor);
+        }
+    }
+    Ok("held 4 GB".to_owned())
 }
 
 fn print_line() -> Result<String, Failure> {

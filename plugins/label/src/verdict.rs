@@ -94,7 +94,7 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Rules, Scored};
+    use super::{Rules, Scored};
 
     fn labels(spam: f32) -> Vec<Scored> {
         let mut labels = vec![

@@ -59,14 +59,31 @@ pub(crate) struct Queue {
     spare: Condvar,
 }
 
-/// Place in the queue: the share's turn, then the order of arrival.
-type Place = (u64, u64);
+/// Place in the queue: the share's turn, whether it is a later share of a large request, then the order of arrival.
+type Place = (u64, Order, u64);
+
+/// Within a turn, what just arrived goes before the later shares of large requests, which gave way to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    First,
+    Later,
+}
+
+/// An amount of waiting work.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    items: usize,
+    tokens: usize,
+}
 
 #[derive(Default)]
 struct State {
     waiting: BTreeMap<Place, Entry>,
+    /// Inputs and tokens that count for admission: those of first shares. Later shares wait behind whoever comes.
+    admitted: Load,
+    /// Tokens of all that waits.
     tokens: usize,
-    /// Turn of the latest batch; what arrives now takes the next.
+    /// Advances with each batch; what arrives takes it, and its later shares the ones after.
     turn: u64,
     arrivals: u64,
     requests: u64,
@@ -79,6 +96,16 @@ struct State {
 }
 
 impl State {
+    /// Adds an input to what waits, or takes it away.
+    fn count(&mut self, item: &Item, order: Order, change: fn(usize, usize) -> usize) {
+        let len = item.len();
+        self.tokens = change(self.tokens, len);
+        if order == Order::First {
+            self.admitted.items = change(self.admitted.items, 1);
+            self.admitted.tokens = change(self.admitted.tokens, len);
+        }
+    }
+
     fn items(&self) -> usize {
         self.waiting.len() + self.prepared.as_ref().map_or(0, Vec::len)
     }
@@ -114,13 +141,8 @@ impl Queue {
         if state.stopped {
             return Err(InferError::Stopped);
         }
-        if state.items() >= self.options.queue_items_max || state.tokens >= self.options.queue_tokens_max {
-            let (waiting, max) = (state.items(), self.options.queue_items_max);
-            return Err(InferError::Busy {
-                waiting,
-                max,
-                retry_after: retry_after(state.tokens, state.pace),
-            });
+        if !self.has_room(&state) {
+            return Err(self.busy(&state));
         }
         let mut replies = Vec::with_capacity(items.len());
         let (since, turn) = (Instant::now(), state.turn);
@@ -129,9 +151,11 @@ impl Queue {
         for (index, item) in items.into_iter().enumerate() {
             let (reply, receiver) = oneshot::channel();
             replies.push(receiver);
-            state.tokens += item.len();
+            let share = index / self.options.items_max;
+            let order = if share == 0 { Order::First } else { Order::Later };
             state.arrivals += 1;
-            let place = (turn + (index / self.options.items_max) as u64, state.arrivals);
+            let place = (turn + share as u64, order, state.arrivals);
+            state.count(&item, order, usize::saturating_add);
             state.waiting.insert(
                 place,
                 Entry {
@@ -232,12 +256,14 @@ impl Queue {
             tokens_max: self.options.tokens_max,
         };
         let chosen = plan(&lengths, bounds);
-        state.turn = state.turn.max(places.first()?.0);
-        let batch: Batch = chosen
-            .iter()
-            .filter_map(|index| state.waiting.remove(&places[*index]))
-            .collect();
-        state.tokens -= batch.iter().map(|entry| entry.item.len()).sum::<usize>();
+        state.turn = state.turn.max(places.first()?.0) + 1;
+        let mut batch = Batch::with_capacity(chosen.len());
+        for place in chosen.iter().map(|index| places[*index]) {
+            if let Some(entry) = state.waiting.remove(&place) {
+                state.count(&entry.item, place.1, usize::saturating_sub);
+                batch.push(entry);
+            }
+        }
         Some(batch)
     }
 
@@ -256,13 +282,45 @@ impl Queue {
     /// Takes a request's inputs out, since nobody waits for them any more.
     fn forget(&self, request: u64) {
         let mut state = self.lock();
-        let mut tokens = 0;
-        state.waiting.retain(|_, entry| {
-            let keep = entry.request != request;
-            tokens += if keep { 0 } else { entry.item.len() };
-            keep
-        });
-        state.tokens -= tokens;
+        let theirs = |entry: &Entry| entry.request == request;
+        let places: Vec<Place> = state
+            .waiting
+            .iter()
+            .filter(|(_, entry)| theirs(entry))
+            .map(|(place, _)| *place)
+            .collect();
+        for place in places {
+            if let Some(entry) = state.waiting.remove(&place) {
+                state.count(&entry.item, place.1, usize::saturating_sub);
+            }
+        }
+    }
+
+    /// Whether a request would be admitted now; so that it is refused before work is done for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::submit`].
+    pub(crate) fn check_room(&self) -> Result<(), InferError> {
+        let state = self.lock();
+        if self.has_room(&state) {
+            Ok(())
+        } else {
+            Err(self.busy(&state))
+        }
+    }
+
+    fn has_room(&self, state: &State) -> bool {
+        let (items, tokens) = (state.admitted.items, state.admitted.tokens);
+        items < self.options.queue_items_max && tokens < self.options.queue_tokens_max
+    }
+
+    fn busy(&self, state: &State) -> InferError {
+        InferError::Busy {
+            waiting: (state.admitted.items, state.admitted.tokens),
+            max: (self.options.queue_items_max, self.options.queue_tokens_max),
+            retry_after: retry_after(state.tokens, state.pace),
+        }
     }
 
     /// Notes how fast a batch ran: `tokens` in `took`.
@@ -340,106 +398,4 @@ impl Drop for Waiting {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use super::{Item, Queue, retry_after};
-    use crate::batch::BatchOptions;
-    use crate::error::InferError;
-
-    fn queue() -> Arc<Queue> {
-        let options = BatchOptions {
-            items_max: 4,
-            queue_items_max: 10,
-            ..BatchOptions::default()
-        };
-        Arc::new(Queue::new(options))
-    }
-
-    fn items(count: usize, len: usize) -> Vec<Item> {
-        (0..count).map(|_| Item::Tokens(vec![0; len])).collect()
-    }
-
-    fn lengths(queue: &Queue) -> Vec<usize> {
-        queue
-            .take()
-            .expect("not stopped")
-            .iter()
-            .map(|entry| entry.item.len())
-            .collect()
-    }
-
-    #[test]
-    fn refuses_while_the_queue_is_full() {
-        let queue = queue();
-        let _ten = queue.submit(items(10, 1)).expect("admitted");
-        let refused = queue.submit(items(1, 1)).err();
-        assert!(
-            matches!(
-                refused,
-                Some(InferError::Busy {
-                    waiting: 10,
-                    max: 10,
-                    ..
-                })
-            ),
-            "{refused:?}"
-        );
-    }
-
-    #[test]
-    fn forgets_what_nobody_waits_for() {
-        let queue = queue();
-        let gone = queue.submit(items(10, 1)).expect("admitted");
-        drop(gone);
-        assert_eq!(queue.len(), 0);
-        assert!(queue.submit(items(1, 1)).is_ok(), "its place is free");
-    }
-
-    #[tokio::test]
-    async fn forgets_the_last_input_that_is_being_waited_for() {
-        let queue = queue();
-        let rows = queue.submit(items(1, 1)).expect("admitted").rows();
-        let gone = tokio::time::timeout(Duration::ZERO, rows).await;
-        assert!(gone.is_err(), "nothing serves this queue");
-        assert_eq!(queue.len(), 0);
-    }
-
-    #[test]
-    fn serves_a_small_request_between_the_shares_of_a_large_one() {
-        let queue = queue();
-        let _large = queue.submit(items(9, 7)).expect("admitted");
-        assert_eq!(lengths(&queue), vec![7; 4]);
-        let _small = queue.submit(items(1, 3)).expect("admitted");
-        let second = lengths(&queue);
-        assert!(second.contains(&3), "{second:?}");
-    }
-
-    #[test]
-    fn gives_tensors_a_run_of_their_own() {
-        let queue = queue();
-        let _one = queue
-            .submit(vec![Item::Tensors(vec![]), Item::Tensors(vec![])])
-            .expect("admitted");
-        assert_eq!(lengths(&queue).len(), 1);
-    }
-
-    #[test]
-    fn answers_what_waits_when_it_stops() {
-        let queue = queue();
-        let mut waiting = queue.submit(items(1, 1)).expect("admitted");
-        queue.stop();
-        let reply = waiting.replies.remove(0).blocking_recv().expect("answered");
-        assert_eq!(reply.expect_err("stopped"), InferError::Stopped);
-        assert!(queue.take().is_none());
-    }
-
-    #[test]
-    fn says_when_to_come_again_in_whole_seconds() {
-        assert_eq!(retry_after(1000, 400.0), Duration::from_secs(3));
-        assert_eq!(retry_after(0, 400.0), Duration::from_secs(1));
-        assert_eq!(retry_after(1_000_000, 1.0), Duration::from_secs(60));
-        assert_eq!(retry_after(5, 0.0), Duration::from_secs(1));
-    }
-}
+mod tests;

@@ -35,14 +35,28 @@ impl Worker {
             }
             let started = Instant::now();
             let tokens = batch.iter().map(|entry| entry.item.len()).sum();
-            let rows = catch_unwind(AssertUnwindSafe(|| self.run(&batch))).unwrap_or_else(|_| {
-                Err(InferError::Failed(
-                    "it panicked on the input; the panic is contained".to_owned(),
-                ))
-            });
+            let rows = self.run_contained(&batch);
             self.queue.note_pace(tokens, started.elapsed());
-            answer(batch, rows);
+            if rows.is_err() && batch.len() > 1 {
+                // One input that the model fails on must not fail its neighbours.
+                for entry in batch {
+                    let alone = vec![entry];
+                    let rows = self.run_contained(&alone);
+                    answer(alone, rows);
+                }
+            } else {
+                answer(batch, rows);
+            }
         }
+    }
+
+    /// Runs a batch; a panic in it is its error.
+    fn run_contained(&mut self, batch: &Batch) -> Result<Vec<Row>, InferError> {
+        catch_unwind(AssertUnwindSafe(|| self.run(batch))).unwrap_or_else(|_| {
+            Err(InferError::Failed(
+                "it panicked on the input; the panic is contained".to_owned(),
+            ))
+        })
     }
 
     fn run(&mut self, batch: &Batch) -> Result<Vec<Row>, InferError> {

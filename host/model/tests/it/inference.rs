@@ -70,18 +70,16 @@ async fn many_requests_at_once_get_each_its_own_answer() {
     let all: Vec<String> = (0..60)
         .map(|n| format!("text number {n} {}", "and more ".repeat(n % 7)))
         .collect();
-    let requests = all
-        .iter()
-        .map(|text| model.infer(Input::Texts(vec![Text::Text(text.clone())])));
-    let handles: Vec<_> = requests
-        .map(|request| async { vectors(request.await).remove(0) })
-        .collect();
-    let mut together = Vec::new();
-    for handle in handles {
-        together.push(handle.await);
+    let mut requests = tokio::task::JoinSet::new();
+    for (index, text) in all.iter().cloned().enumerate() {
+        let model = model.clone();
+        let request = async move { model.infer(Input::Texts(vec![Text::Text(text)])).await };
+        requests.spawn(async move { (index, vectors(request.await).remove(0)) });
     }
+    let mut together = requests.join_all().await;
+    together.sort_by_key(|(index, _)| *index);
     let batch: Vec<&str> = all.iter().map(String::as_str).collect();
-    for (alone, batched) in together.iter().zip(embed(&model, &batch).await) {
+    for ((_, alone), batched) in together.iter().zip(embed(&model, &batch).await) {
         assert!(cosine(alone, &batched) > 1.0 - 1e-6);
     }
 }

@@ -43,7 +43,12 @@ async fn fault_of(deed: &str) -> Fault {
             innocent.validate(&request).await.expect("served after it"),
             Verdict::Accept
         );
-        tracing::debug!(deed, served, %error);
+        if matches!(error.fault, Fault::Time(_) | Fault::WallTime(_)) {
+            assert!(
+                served >= 20,
+                "while `{deed}` went on, the innocent was served {served} times"
+            );
+        }
         faults.push(error.fault);
     }
     assert_eq!(sandbox.instances(), 0, "nothing is left of it");
@@ -188,6 +193,11 @@ async fn deed_log_flood_ends_with_its_cpu_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deed_log_forge_stays_one_line() {
     assert_eq!(found_by("none", "log-forge").await, "logged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deed_host_memory_counts_as_the_plugin_s() {
+    assert_eq!(fault_of("host-memory").await, Fault::Memory(32 << 20));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

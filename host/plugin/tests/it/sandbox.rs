@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use selvedge_plugin::value::Request;
-use selvedge_plugin::{AttachOptions, Attachment, Limits, LoadError, Sandbox, SandboxOptions};
+use selvedge_plugin::{AttachOptions, Attachment, Limits, LoadError, Sandbox, SandboxOptions, Start};
 use serde_json::Value;
 
 /// The project's folder.
@@ -40,7 +40,7 @@ pub(crate) fn options(config: Value) -> AttachOptions {
         config,
         limits: Limits::default(),
         headers: Vec::new(),
-        configure_each: false,
+        start: Start::Snapshot,
     }
 }
 
@@ -62,4 +62,36 @@ pub(crate) fn request(body: &str) -> Arc<Request> {
         dialect: "endpoint",
         ..Request::default()
     })
+}
+
+/// A plugin in text whose `configure` runs `deed`, and whose `validate` fails where `check` leaves 1.
+pub(crate) fn plugin_in_text(declarations: &str, deed: &str, check: &str) -> Vec<u8> {
+    let text =
+        std::fs::read_to_string(root().join("host/plugin/tests/guests/validator.wat")).expect("the text");
+    let text = text
+        .replace(";;DECLARATIONS", declarations)
+        .replace(";;CONFIGURE", deed)
+        .replace(";;VALIDATE", check);
+    let mut module = wat::parse_str(text).expect("the text is well-formed");
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve
+        .push_dir(root().join("wit"))
+        .expect("the interfaces parse");
+    let world = resolve
+        .select_world(&[package], Some("validator-plugin"))
+        .expect("the world is there");
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).expect("embedded");
+    let encoder = wit_component::ComponentEncoder::default()
+        .module(&module)
+        .expect("a module");
+    encoder.validate(true).encode().expect("a component")
+}
+
+/// A custom section with a manifest, short enough for lengths of one byte.
+pub(crate) fn manifest_section(manifest: &str) -> Vec<u8> {
+    let name = b"selvedge:manifest";
+    let byte = |len: usize| u8::try_from(len).expect("short");
+    let lengths = [0, byte(name.len() + manifest.len() + 1), byte(name.len())];
+    [&lengths[..], name, manifest.as_bytes()].concat()
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use selvedge_plugin::value::Verdict;
-use selvedge_plugin::{LoadError, Plugin, Startup};
+use selvedge_plugin::{LoadError, Plugin, Start, Startup};
 use serde_json::json;
 
-use crate::sandbox::{attach, component, options, request, root, sandbox, sandbox_in};
+use crate::sandbox::{
+    attach, component, manifest_section, options, plugin_in_text, request, sandbox, sandbox_in,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_second_start_compiles_and_configures_nothing() {
@@ -80,7 +82,7 @@ async fn another_configuration_is_another_snapshot() {
 async fn an_operator_may_ask_for_configure_each_time() {
     let sandbox = sandbox();
     let mut options = options(json!({ "configure": "remember", "validate": "remember" }));
-    options.configure_each = true;
+    options.start = Start::ConfigureEach;
     let attachment = attach(&sandbox, "hostile", options).await.expect("attached");
     let Startup::Configure { reason } = attachment.startup() else {
         panic!("{:?}", attachment.startup())
@@ -89,30 +91,6 @@ async fn an_operator_may_ask_for_configure_each_time() {
     let request = request("{}");
     attachment.validate(&request).await.expect("a verdict");
     assert_eq!(request.attributes.find("found").as_deref(), Some("2"));
-}
-
-/// A plugin in text whose `configure` runs `deed`, and whose `validate` fails where `check` leaves 1.
-fn plugin_in_text(declarations: &str, deed: &str, check: &str) -> Vec<u8> {
-    let text =
-        std::fs::read_to_string(root().join("host/plugin/tests/guests/validator.wat")).expect("the text");
-    let text = text
-        .replace(";;DECLARATIONS", declarations)
-        .replace(";;CONFIGURE", deed)
-        .replace(";;VALIDATE", check);
-    let mut module = wat::parse_str(text).expect("the text is well-formed");
-    let mut resolve = wit_parser::Resolve::default();
-    let (package, _) = resolve
-        .push_dir(root().join("wit"))
-        .expect("the interfaces parse");
-    let world = resolve
-        .select_world(&[package], Some("validator-plugin"))
-        .expect("the world is there");
-    let encoding = wit_component::StringEncoding::UTF8;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).expect("embedded");
-    let encoder = wit_component::ComponentEncoder::default()
-        .module(&module)
-        .expect("a module");
-    encoder.validate(true).encode().expect("a component")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,4 +181,17 @@ fn a_component_without_mutation_may_be_snapshotted() {
         let plugin = Plugin::read(name, component(name).into(), 64 << 20).expect("a plugin");
         assert_eq!(plugin.mutation, None, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_self_test_that_never_ends_refuses_the_plugin_and_not_the_node() {
+    let sandbox = sandbox();
+    let mut bytes = plugin_in_text("", "", "(loop $for_ever (result i32) (br $for_ever))");
+    bytes.extend(manifest_section(r#"{"self_test":{"body":{}}}"#));
+    let plugin = Arc::new(sandbox.read("endless", bytes.into()).expect("a plugin"));
+    let mut options = options(json!({}));
+    options.limits.time = std::time::Duration::from_secs(3600);
+    options.limits.configure_time = std::time::Duration::from_millis(300);
+    let error = sandbox.attach(&plugin, options).await.err().expect("refused");
+    assert!(matches!(error, LoadError::ConfigureTime(_)), "{error}");
 }

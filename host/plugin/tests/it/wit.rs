@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use wit_parser::{Resolve, WorldItem};
+use wit_parser::{Resolve, TypeDefKind, WorldItem};
 
 use crate::sandbox::root;
 
@@ -22,12 +22,15 @@ fn surface(resolve: &Resolve) -> BTreeSet<String> {
         let name = interface.name.clone().unwrap_or_default();
         for (function, declaration) in &interface.functions {
             lines.insert(format!(
-                "{name}.{function}{:?}{:?}",
-                declaration.params, declaration.result
+                "{name}.{function} of {} parameters",
+                declaration.params.len()
             ));
         }
-        for type_name in interface.types.keys() {
-            lines.insert(format!("{name} type {type_name}"));
+        for (type_name, id) in &interface.types {
+            lines.insert(format!(
+                "{name} type {type_name} {}",
+                shape(&resolve.types[*id].kind)
+            ));
         }
     }
     for (_, world) in &resolve.worlds {
@@ -38,6 +41,17 @@ fn surface(resolve: &Resolve) -> BTreeSet<String> {
         }
     }
     lines
+}
+
+/// The names that a type has in it: a new field or case breaks every plugin that was compiled before.
+fn shape(kind: &TypeDefKind) -> String {
+    let names: Vec<&str> = match kind {
+        TypeDefKind::Record(record) => record.fields.iter().map(|field| field.name.as_str()).collect(),
+        TypeDefKind::Variant(variant) => variant.cases.iter().map(|case| case.name.as_str()).collect(),
+        TypeDefKind::Enum(cases) => cases.cases.iter().map(|case| case.name.as_str()).collect(),
+        _ => Vec::new(),
+    };
+    format!("{} {}", kind.as_str(), names.join(" "))
 }
 
 #[test]

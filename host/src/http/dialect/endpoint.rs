@@ -10,8 +10,7 @@ use selvedge_plugin::value::{Label, Output};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{parse, ready, run, tensors};
-use crate::app::App;
+use super::{check_finite, parse, ready, run, tensors};
 use crate::generation::{Endpoint, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, respond};
@@ -23,7 +22,7 @@ use crate::router::Dialect;
 /// # Errors
 ///
 /// Where the body is not JSON, or the pipeline ends in an error.
-pub async fn answer(_app: &App, endpoint: &Endpoint, received: Received) -> Result<Response, RequestError> {
+pub async fn answer(endpoint: &Endpoint, received: Received) -> Result<Response, RequestError> {
     let endpoint = ready(endpoint)?;
     // Before any plugin: what is not JSON, or nested beyond reason, costs none of them a thing.
     parse(&received.body)?;
@@ -100,10 +99,13 @@ struct PlainLabel<'a> {
 fn encode(answer: Answer) -> Result<Response, RequestError> {
     let body = match &answer.output {
         Output::Json(text) => return Ok(respond::raw_json(StatusCode::OK, text.clone().into_bytes())),
-        Output::Embeddings(embeddings) => Plain::Embeddings {
-            embeddings,
-            tokens: answer.usage.prompt_tokens,
-        },
+        Output::Embeddings(embeddings) => {
+            check_finite(embeddings)?;
+            Plain::Embeddings {
+                embeddings,
+                tokens: answer.usage.prompt_tokens,
+            }
+        }
         Output::Labels(inputs) => Plain::Labels {
             labels: inputs
                 .iter()

@@ -8,7 +8,7 @@ pub mod tensors;
 use std::sync::Arc;
 use std::time::Instant;
 
-use selvedge_model::Input;
+use selvedge_model::{InferError, Input};
 use serde_json::Value;
 
 use super::handle::{Received, plugin_request};
@@ -78,4 +78,21 @@ pub fn unix_seconds(at: Instant) -> u64 {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     now.saturating_sub(at.elapsed()).as_secs()
+}
+
+/// Refuses vectors with values that JSON has no form for, such as NaN.
+///
+/// # Errors
+///
+/// Which input's vector it is.
+pub fn check_finite(vectors: &[Vec<f32>]) -> Result<(), InferError> {
+    match vectors
+        .iter()
+        .position(|vector| vector.iter().any(|value| !value.is_finite()))
+    {
+        Some(index) => Err(InferError::Failed(format!(
+            "the vector of input {index} has values that are no numbers"
+        ))),
+        None => Ok(()),
+    }
 }

@@ -3,21 +3,19 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
+use selvedge_model::model::INPUTS_MAX;
 use selvedge_model::{Input, Task, Text};
 use selvedge_plugin::value::Output;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{parse, ready, run, unix_seconds};
+use super::{check_finite, parse, ready, run, unix_seconds};
 use crate::app::App;
 use crate::generation::Generation;
 use crate::http::handle::Received;
 use crate::http::{Response, respond};
 use crate::pipeline::{Answer, ClientFault, HostFault, RequestError};
 use crate::router::Dialect;
-
-/// Inputs of one request at most, as OpenAI has it.
-const INPUTS_MAX: usize = 2048;
 
 /// `GET /v1/models`.
 #[must_use]
@@ -278,14 +276,11 @@ fn encode(wanted: &Wanted, answer: Answer) -> Result<Response, RequestError> {
             .into());
         }
     };
+    check_finite(&vectors)?;
     let mut data = Vec::with_capacity(vectors.len());
     for (index, mut vector) in vectors.into_iter().enumerate() {
         if let Some(dimensions) = wanted.dimensions {
             selvedge_model::model::shorten(&mut vector, dimensions);
-        }
-        if vector.iter().any(|value| !value.is_finite()) {
-            let why = format!("the vector of input {index} has values that are no numbers");
-            return Err(selvedge_model::InferError::Failed(why).into());
         }
         let embedding = match wanted.encoding {
             Encoding::Float => Vector::Float(vector),

@@ -139,6 +139,7 @@ impl State {
         if self.phase == Phase::Configure {
             return Ok(Err(TensorError::Unsupported));
         }
+        self.hold(tensor.data.len()).map_err(wasmtime::Error::new)?;
         match self.table.push(tensor) {
             Ok(handle) => Ok(Ok(handle)),
             Err(ResourceTableError::Full) => {
@@ -236,11 +237,19 @@ impl tensors::HostTensor for State {
         tensor: Resource<Tensor>,
         k: u32,
     ) -> Result<std::result::Result<Vec<Vec<(u32, f32)>>, TensorError>> {
-        Ok(convert::top_k(self.table.get(&tensor)?, k).ok_or(TensorError::Unsupported))
+        let tensor = self.table.get(&tensor)?;
+        let rows = tensor.data.len() as u64 / 4 / u64::from(tensor.shape.last().copied().unwrap_or(1).max(1));
+        let max = self.identity.limits.host_bytes as u64;
+        // A row is a list of its own, and an entry an index and a value.
+        if rows.saturating_mul(32 + 8 * u64::from(k)) > max {
+            return Ok(Err(TensorError::TooLarge(max)));
+        }
+        Ok(convert::top_k(tensor, k).ok_or(TensorError::Unsupported))
     }
 
     fn drop(&mut self, tensor: Resource<Tensor>) -> Result<()> {
-        self.table.delete(tensor)?;
+        let tensor = self.table.delete(tensor)?;
+        self.release(tensor.data.len());
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use super::RequestHandle;
 use super::bindings::exports::selvedge::plugin::{lifecycle, postprocessor, templater, validator};
 use super::convert;
 use crate::error::Fault;
+use crate::inspect::Stage;
 use crate::state::State;
 use crate::value::{Action, Completion, Rendered, Request, Verdict};
 
@@ -22,17 +23,24 @@ pub(crate) struct Stages {
 pub(crate) type Outcome<T> = wasmtime::Result<Result<T, Fault>>;
 
 impl Stages {
-    /// Looks the exports up.
+    /// Looks up the exports of the stages that a plugin has.
     ///
     /// # Errors
     ///
-    /// Where `lifecycle` is missing or not of the right type.
-    pub(crate) fn find(pre: &InstancePre<State>) -> wasmtime::Result<Self> {
+    /// Where one of them, or `lifecycle`, is not as selvedge:plugin@0.1 has it.
+    pub(crate) fn find(pre: &InstancePre<State>, stages: &[Stage]) -> wasmtime::Result<Self> {
+        let has = |stage| stages.contains(&stage);
         Ok(Self {
             lifecycle: lifecycle::GuestIndices::new(pre)?,
-            validator: validator::GuestIndices::new(pre).ok(),
-            templater: templater::GuestIndices::new(pre).ok(),
-            postprocessor: postprocessor::GuestIndices::new(pre).ok(),
+            validator: has(Stage::Validate)
+                .then(|| validator::GuestIndices::new(pre))
+                .transpose()?,
+            templater: has(Stage::Template)
+                .then(|| templater::GuestIndices::new(pre))
+                .transpose()?,
+            postprocessor: has(Stage::Postprocess)
+                .then(|| postprocessor::GuestIndices::new(pre))
+                .transpose()?,
         })
     }
 
