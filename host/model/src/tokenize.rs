@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokenizers::{Tokenizer as HfTokenizer, TruncationParams};
 use tokio::sync::Semaphore;
@@ -18,6 +19,15 @@ pub struct Tokenizer {
     vocabulary: usize,
     /// Long texts that are tokenised at once: more than there are cores would only slow down the requests of others.
     places: Arc<Semaphore>,
+}
+
+/// Says, when it is dropped, that nobody waits for the ids any more.
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Tokenizer {
@@ -61,23 +71,26 @@ impl Tokenizer {
 
     /// The ids of each text, with the special tokens that the model wants around it.
     ///
-    /// Long texts are handed to a thread for blocking work. Where the future is dropped that work is lost.
+    /// Long texts are handed to a thread for blocking work. Where the future is dropped that work ends with the text that it
+    /// is at.
     ///
     /// # Errors
     ///
     /// Where the tokenizer fails on a text.
     pub async fn encode(&self, texts: Vec<String>) -> Result<Vec<Vec<u32>>, InferError> {
         let len: usize = texts.iter().map(String::len).sum();
+        let wanted = Arc::new(AtomicBool::new(true));
         if len <= INLINE_LEN_MAX {
-            return self.encode_blocking(texts);
+            return self.encode_blocking(texts, &wanted);
         }
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
             return Err(InferError::Stopped);
         };
         let tokenizer = self.clone();
+        let _gone = Gone(Arc::clone(&wanted));
         let work = tokio::task::spawn_blocking(move || {
             let _place = place;
-            tokenizer.encode_blocking(texts)
+            tokenizer.encode_blocking(texts, &wanted)
         });
         work.await.unwrap_or_else(|_| {
             Err(InferError::Failed(
@@ -86,8 +99,11 @@ impl Tokenizer {
         })
     }
 
-    fn encode_blocking(&self, texts: Vec<String>) -> Result<Vec<Vec<u32>>, InferError> {
+    fn encode_blocking(&self, texts: Vec<String>, wanted: &AtomicBool) -> Result<Vec<Vec<u32>>, InferError> {
         let encode = |text: String| {
+            if !wanted.load(Ordering::Relaxed) {
+                return Err(InferError::Stopped);
+            }
             let encoding = self.inner.encode_fast(text, true);
             encoding
                 .map(|encoding| encoding.get_ids().to_vec())

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,6 +22,12 @@ use crate::inspect::hex;
 
 /// Changes where what is written here, or the way a snapshot is made, changes.
 const FORMAT: &str = "selvedge-cache-1 wizer-48.0.8";
+
+/// How long a compiled plugin is kept that no start has used: rollbacks go back weeks, not months.
+const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long writing a file may take before it counts as left behind.
+const WRITING_MAX: Duration = Duration::from_secs(3600);
 
 /// The folder.
 pub(crate) struct Cache {
@@ -85,6 +91,7 @@ impl Cache {
     pub(crate) fn open(dir: &Path) -> Result<Self, LoadError> {
         let cache = Self { dir: dir.to_owned() };
         cache.prepare().map_err(|source| cache.error(dir, source))?;
+        cache.prune().map_err(|source| cache.error(dir, source))?;
         Ok(cache)
     }
 
@@ -111,6 +118,28 @@ impl Cache {
         Ok(())
     }
 
+    /// Removes what has not been used for long, and what a node left that ended while it wrote.
+    fn prune(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let unused = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            let left = entry.file_name().to_string_lossy().starts_with(".writing-");
+            if unused > UNUSED_MAX || (left && unused > WRITING_MAX) {
+                // Another node on the same folder may have removed it just now.
+                fs::remove_file(entry.path()).ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that what is kept under a key is in use.
+    fn touch(&self, key: &Key) -> io::Result<()> {
+        let (code, note) = self.paths(key);
+        let now = SystemTime::now();
+        File::options().append(true).open(code)?.set_modified(now)?;
+        File::options().append(true).open(note)?.set_modified(now)
+    }
+
     /// What is kept under a key; none where nothing is, or where it is damaged, which is logged.
     pub(crate) fn load(&self, engine: &Engine, key: &Key) -> Result<Option<(Component, Startup)>, LoadError> {
         let (code, note) = self.paths(key);
@@ -132,7 +161,12 @@ impl Cache {
         }
         // SAFETY: the file is what `store` wrote: its digest was just compared, and the folder is closed to others.
         match unsafe { Component::deserialize_file(engine, &code) } {
-            Ok(component) => Ok(Some((component, note.startup))),
+            Ok(component) => {
+                if let Err(error) = self.touch(key) {
+                    tracing::debug!(%error, "a compiled plugin cannot be marked as used");
+                }
+                Ok(Some((component, note.startup)))
+            }
             Err(error) => Ok(damaged(&code, &format!("{error:#}"))),
         }
     }
@@ -222,10 +256,11 @@ fn damaged<T>(path: &Path, why: &str) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, SystemTime};
 
-    use super::{Cache, Key};
+    use super::{Cache, Key, UNUSED_MAX};
     use crate::attachment::Startup;
     use wasmtime::Engine;
     use wasmtime::component::Component;
@@ -276,6 +311,30 @@ mod tests {
         let (code, _) = cache.paths(&key);
         fs::set_permissions(&code, fs::Permissions::from_mode(0o666)).expect("changed");
         assert!(cache.load(&engine, &key).expect("readable").is_none());
+    }
+
+    #[test]
+    fn forgets_what_no_start_has_used_for_long() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (engine, cache, key) = kept(&dir.path().join("cache"));
+        let (code, note) = cache.paths(&key);
+        let long_ago = SystemTime::now() - UNUSED_MAX - Duration::from_secs(1);
+        let age = |path| {
+            File::options()
+                .append(true)
+                .open(path)
+                .and_then(|file| file.set_modified(long_ago))
+        };
+        age(&code).and_then(|()| age(&note)).expect("aged");
+        assert!(
+            cache.load(&engine, &key).expect("readable").is_some(),
+            "being used makes it young again"
+        );
+        Cache::open(&cache.dir).expect("the folder is ours");
+        assert!(code.exists());
+        age(&code).and_then(|()| age(&note)).expect("aged");
+        Cache::open(&cache.dir).expect("the folder is ours");
+        assert!(!code.exists() && !note.exists());
     }
 
     #[test]

@@ -79,10 +79,29 @@ pub(crate) fn demo() -> &'static TestHost {
 impl TestHost {
     /// Starts a host and waits until it serves.
     pub(crate) fn start(config: &str) -> Self {
+        Self::start_within(&[], config)
+    }
+
+    /// The same under limits of the system's.
+    pub(crate) fn start_within(limits: &[(rustix::process::Resource, u64)], config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("node.toml");
         std::fs::write(&file, config).expect("written");
-        let mut child = selvedge()
+        let mut command = selvedge();
+        let limits = limits.to_vec();
+        let limit = move || {
+            for (resource, max) in &limits {
+                let limit = rustix::process::Rlimit {
+                    current: Some(*max),
+                    maximum: Some(*max),
+                };
+                rustix::process::setrlimit(*resource, limit)?;
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec it makes system calls and nothing else.
+        unsafe { command.pre_exec(limit) };
+        let mut child = command
             .args(["serve", "--config"])
             .arg(&file)
             .spawn()

@@ -163,3 +163,22 @@ fn sigterm_cuts_off_what_is_not_done_in_time() {
     host.terminate();
     assert_eq!(host.wait().code(), Some(0));
 }
+
+#[test]
+fn running_out_of_files_does_not_end_the_host() {
+    let host = TestHost::start_within(&[(rustix::process::Resource::Nofile, 64)], &demo_config(""));
+    let streams: Vec<_> = (0..100).map(|_| host.client().connect()).collect();
+    eventually("an error of accept", || {
+        host.log().contains("cannot accept a connection")
+    });
+    drop(streams);
+    assert_eq!(host.client().get("/healthz").status, 200);
+}
+
+#[test]
+fn a_host_without_room_for_the_pool_serves_without_it_and_says_so() {
+    let host = TestHost::start_within(&[(rustix::process::Resource::As, 64 << 30)], &demo_config(""));
+    assert!(host.log().contains("no pool of instances"), "{}", host.log());
+    assert_eq!(host.client().post("/classify", r#"{"text":"hello"}"#).status, 200);
+    assert_eq!(host.client().get("/readyz").json()["sandbox"]["pooled"], false);
+}

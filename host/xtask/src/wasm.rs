@@ -22,6 +22,9 @@ pub(crate) enum Compiler {
 impl Compiler {
     /// Finds a compiler, or gets one.
     pub(crate) fn find(root: &Root) -> Result<Self> {
+        if std::env::var(CHOICE).is_ok_and(|choice| choice == "debian") {
+            return debian(root);
+        }
         if has_target() {
             return Ok(Self::Rustup);
         }
@@ -57,6 +60,9 @@ impl Compiler {
         Tool::new(program).arg("--version").output()
     }
 }
+
+/// Set to `debian`, this variable chooses Debian's compiler where rustup has the target as well.
+const CHOICE: &str = "SELVEDGE_PLUGIN_COMPILER";
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
