@@ -62,12 +62,12 @@ impl App {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("server.listen: cannot listen on {address}: {source}")]
+    #[error("server.listen: cannot listen on {address}: {why}")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The sandbox cannot be started.
     #[error("state.dir: {0}")]
@@ -121,9 +121,9 @@ impl Node {
     /// Where an address is taken, the state folder cannot be used, or ONNX Runtime cannot be loaded.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let bind = |address: &SocketAddr| {
-            listener::bind(*address).map_err(|source| StartError::Listen {
+            listener::bind(*address).map_err(|why| StartError::Listen {
                 address: *address,
-                source,
+                why,
             })
         };
         let listeners = config
