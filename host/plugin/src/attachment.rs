@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -137,6 +138,13 @@ impl Attachment {
     #[must_use]
     pub fn has_stage(&self, stage: Stage) -> bool {
         self.plugin.stages.contains(&stage)
+    }
+
+    /// How often `configure` ran for it since it was attached: parsing of schemas and templates happens nowhere else. With a
+    /// snapshot out of the cache that is never.
+    #[must_use]
+    pub fn configurations(&self) -> u64 {
+        self.linked.identity.configurations.load(Ordering::Relaxed)
     }
 
     /// What it recorded of its declared metrics since the start.

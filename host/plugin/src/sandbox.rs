@@ -172,6 +172,7 @@ impl Sandbox {
             endpoint: options.endpoint,
             headers: wanted.filter(|name| allowed.contains(name)).collect(),
             metrics: Metrics::new(&plugin.manifest.metrics),
+            configurations: AtomicU64::new(0),
             limits: options.limits,
         });
         let shared = &self.shared;

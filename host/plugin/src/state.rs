@@ -1,6 +1,7 @@
 //! What one store holds: the request it serves, what it has used, and the WASI context, made only where it is asked for.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(crate) struct Identity {
     pub(crate) headers: Vec<String>,
     /// What the plugin recorded of the metrics that its manifest declares.
     pub(crate) metrics: Metrics,
+    /// How often `configure` ran, counted where it is called.
+    pub(crate) configurations: AtomicU64,
 }
 
 /// Counters and sums by name; only declared names are there.

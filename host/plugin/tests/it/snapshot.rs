@@ -41,7 +41,7 @@ async fn requests_compile_nothing() {
     let attachment = attach(&sandbox, "json-schema", options(schema))
         .await
         .expect("attached");
-    let before = sandbox.compilations();
+    let before = (sandbox.compilations(), attachment.configurations());
     for _ in 0..100 {
         assert_eq!(
             attachment
@@ -51,7 +51,7 @@ async fn requests_compile_nothing() {
             Verdict::Accept
         );
     }
-    assert_eq!(sandbox.compilations(), before);
+    assert_eq!((sandbox.compilations(), attachment.configurations()), before);
     assert!(
         matches!(attachment.startup(), Startup::Snapshot { .. }),
         "{:?}",
@@ -89,8 +89,14 @@ async fn an_operator_may_ask_for_configure_each_time() {
     };
     assert!(reason.contains("startup = \"configure\""), "{reason}");
     let request = request("{}");
+    let before = attachment.configurations();
     attachment.validate(&request).await.expect("a verdict");
     assert_eq!(request.attributes.find("found").as_deref(), Some("2"));
+    assert_eq!(
+        attachment.configurations(),
+        before + 1,
+        "so the counter sees what a request configures"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

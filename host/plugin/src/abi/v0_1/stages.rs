@@ -1,5 +1,7 @@
 //! The exports of one component, found once when it is linked, and their calls on a live instance.
 
+use std::sync::atomic::Ordering;
+
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Resource};
 
@@ -50,6 +52,11 @@ impl Stages {
         instance: &Instance,
         config: &str,
     ) -> Outcome<()> {
+        store
+            .data()
+            .identity
+            .configurations
+            .fetch_add(1, Ordering::Relaxed);
         let guest = self.lifecycle.load(&mut *store, instance)?;
         Ok(guest.call_configure(store, config).await?.map_err(convert::fault))
     }
