@@ -26,10 +26,7 @@ pub async fn request(app: &App, request: Request<Incoming>) -> Response {
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let id = request_id(&parts.headers);
     let dialect = Dialect::of(&path);
-    let outcome = AssertUnwindSafe(route(app, parts, incoming, &id))
-        .catch_unwind()
-        .await;
-    let outcome = outcome.unwrap_or_else(|panic| Err(HostFault::Panic(panic_message(&*panic)).into()));
+    let outcome = contained(route(app, parts, incoming, &id)).await;
     let mut response = outcome.unwrap_or_else(|error| respond::error(dialect, &error, &id));
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", id);
@@ -150,6 +147,12 @@ fn request_id(headers: &HeaderMap) -> String {
     )
 }
 
+/// What a future answers; a panic in it is its error, so that neither the connection nor the node ends with it.
+async fn contained<T>(future: impl Future<Output = Result<T, RequestError>>) -> Result<T, RequestError> {
+    let outcome = AssertUnwindSafe(future).catch_unwind().await;
+    outcome.unwrap_or_else(|panic| Err(HostFault::Panic(panic_message(&*panic)).into()))
+}
+
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
@@ -179,4 +182,39 @@ pub fn plugin_request(
         body: received.body.clone(),
         attributes: selvedge_plugin::value::Attributes::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{contained, respond};
+    use crate::pipeline::Fault;
+    use crate::router::Dialect;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_request_only_and_tells_the_client_nothing_of_it() {
+        let bug = async {
+            tokio::task::yield_now().await;
+            let none: Option<()> = None;
+            none.ok_or(()).expect("an invariant nobody thought of");
+            Ok(())
+        };
+        let error = contained(bug).await.expect_err("it panicked");
+        assert!(matches!(error.fault, Fault::Host(_)), "{error:?}");
+        assert!(
+            error.to_string().contains("an invariant nobody thought of"),
+            "{error}"
+        );
+        let answer = respond::error(Dialect::Endpoint, &error, "req-1");
+        assert_eq!(answer.status(), 500);
+        let body = http_body_util::BodyExt::collect(answer.into_body())
+            .await
+            .expect("a whole body");
+        let text = String::from_utf8(body.to_bytes().to_vec()).expect("JSON");
+        assert!(!text.contains("invariant") && text.contains("req-1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_panic_passes() {
+        assert_eq!(contained(async { Ok(7) }).await.ok(), Some(7));
+    }
 }
