@@ -77,6 +77,9 @@ pub struct InputCard {
     pub name: Option<String>,
     /// Tokens or bytes of one input at most; `tensors` needs none.
     pub length_max: Option<usize>,
+    /// What the file does with padding; it decides which inputs share a batch.
+    #[serde(default)]
+    pub padding: Padding,
     /// Whether a longer input is cut rather than refused. Default false: a cut text silently means something else.
     #[serde(default)]
     pub truncate: bool,
@@ -97,6 +100,27 @@ pub enum InputKind {
     Utf8Bytes,
     /// The client gives named tensors as the file has them.
     Tensors,
+}
+
+/// What a file does with the padding of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Padding {
+    /// It computes padding like anything else, so a batch is made of inputs of nearly one length. Default.
+    #[default]
+    Computed,
+    /// It leaves padding out of nearly all its work, so a batch may mix lengths.
+    Skipped,
+}
+
+impl Padding {
+    /// Padding of a batch at most, in percent of its real tokens.
+    pub(crate) fn percent_max(self) -> usize {
+        match self {
+            Self::Computed => 8,
+            Self::Skipped => 100,
+        }
+    }
 }
 
 /// What a model gives.

@@ -150,7 +150,7 @@ impl Model {
         for _ in 1..replicas {
             sessions.push(session::build(runtime, &file, device.got, threads)?.0);
         }
-        let queue = Arc::new(Queue::new(options.batch.clone()));
+        let queue = Arc::new(Queue::new(options.batch.clone(), card.input.padding));
         let shared = Shared {
             name: name.to_owned(),
             file,

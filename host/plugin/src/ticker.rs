@@ -10,12 +10,17 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// Length of a tick: the grain of CPU limits and the longest time that a plugin holds an executor thread.
+/// Length of a tick while a plugin runs: the grain of CPU limits and how often a plugin yields its executor thread.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
-/// Ticks without a running plugin after which the thread rests. Waking it costs the next call a system call, so it does
-/// not rest between two requests of a busy node.
-const IDLE_TICKS_MAX: u32 = 200;
+/// Length of a tick that began while no plugin ran. On a busy node with quick plugins that is nearly always so, and each
+/// tick takes a core from a model. A plugin that starts in such a tick holds its executor thread for as long before it
+/// first yields.
+const IDLE_TICK: Duration = Duration::from_millis(4);
+
+/// Idle ticks in a row after which the thread rests. Waking it costs the next call a system call, so it does not rest
+/// between two requests of a busy node.
+const IDLE_TICKS_MAX: u32 = 50;
 
 /// A handle on the ticker; the thread ends with the engine.
 pub(crate) struct Ticker {
@@ -51,15 +56,14 @@ impl Ticker {
                 while let Some(engine) = engine.upgrade() {
                     engine.increment_epoch();
                     drop(engine);
-                    idle_ticks = if seen.running.load(Ordering::Relaxed) == 0 {
-                        idle_ticks + 1
-                    } else {
-                        0
-                    };
-                    if idle_ticks > IDLE_TICKS_MAX {
-                        seen.rest();
-                    } else {
+                    if seen.running.load(Ordering::Relaxed) > 0 {
+                        idle_ticks = 0;
                         thread::sleep(TICK);
+                    } else if idle_ticks < IDLE_TICKS_MAX {
+                        idle_ticks += 1;
+                        thread::sleep(IDLE_TICK);
+                    } else {
+                        seen.rest();
                     }
                 }
             })?;

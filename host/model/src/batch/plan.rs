@@ -10,11 +10,10 @@ pub struct Bounds {
     pub items_max: usize,
     /// Count times longest length, at most.
     pub tokens_max: usize,
+    /// Padding in a batch, at most, in percent of its real tokens: on a CPU, which is busy with a few texts already, padding
+    /// is work lost, and an input that would bring more waits for company of its own length.
+    pub padding_percent_max: usize,
 }
-
-/// Padding in a batch, at most, in percent of its real tokens: on a CPU, which is busy with a few texts already, padding is
-/// work lost, and an input that would bring more waits for company of its own length.
-const PADDING_PERCENT_MAX: usize = 8;
 
 /// Padding in tokens that a batch may have in any case: about what starting one more run costs.
 const PADDING_FREE: usize = 32;
@@ -76,7 +75,7 @@ impl Window<'_> {
         neighbours.sort_unstable();
         for (waste, cost, place) in neighbours {
             let real = cost - waste;
-            let lean = waste <= PADDING_FREE || waste * 100 <= real * PADDING_PERCENT_MAX;
+            let lean = waste <= PADDING_FREE || waste * 100 <= real * bounds.padding_percent_max;
             if cost <= bounds.tokens_max && lean {
                 self.real = real;
                 self.start = self.start.min(place);
@@ -96,6 +95,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         items_max: 4,
         tokens_max: 1000,
+        padding_percent_max: 8,
     };
 
     fn planned(lengths: &[usize], bounds: Bounds) -> Vec<usize> {
@@ -127,6 +127,17 @@ mod tests {
     }
 
     #[test]
+    fn takes_unlike_lengths_where_padding_costs_little() {
+        let lengths = [10, 80, 85, 90];
+        assert_eq!(planned(&lengths, BOUNDS), vec![0]);
+        let little = Bounds {
+            padding_percent_max: 100,
+            ..BOUNDS
+        };
+        assert_eq!(planned(&lengths, little), vec![0, 1, 2, 3]);
+    }
+
+    #[test]
     fn runs_one_that_is_over_the_bound_alone() {
         assert_eq!(planned(&[5000, 5000], BOUNDS), vec![0]);
     }
@@ -137,9 +148,10 @@ mod tests {
             lengths in prop::collection::vec(1_usize..600, 1..80),
             items_max in 1_usize..40,
             tokens_max in 1_usize..20_000,
+            padding_percent_max in 0_usize..200,
             _seed in any::<u8>(),
         ) {
-            let batch = planned(&lengths, Bounds { items_max, tokens_max });
+            let batch = planned(&lengths, Bounds { items_max, tokens_max, padding_percent_max });
             let longest = batch.iter().map(|index| lengths[*index]).max().unwrap_or_default();
             prop_assert!(batch.first() == Some(&0));
             prop_assert!(batch.len() <= items_max);

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::BatchOptions;
 use super::plan::{Bounds, plan};
 use super::rows::Row;
+use crate::card::Padding;
 use crate::error::InferError;
 use crate::tensor::Tensor;
 
@@ -52,6 +53,7 @@ pub(crate) type Batch = Vec<Entry>;
 /// The queue of one model; sessions take from it, requests put into it.
 pub(crate) struct Queue {
     options: BatchOptions,
+    padding: Padding,
     state: Mutex<State>,
     /// Woken when there may be something for an idle session.
     work: Condvar,
@@ -112,9 +114,10 @@ impl State {
 }
 
 impl Queue {
-    pub(crate) fn new(options: BatchOptions) -> Self {
+    pub(crate) fn new(options: BatchOptions, padding: Padding) -> Self {
         Self {
             options,
+            padding,
             state: Mutex::default(),
             work: Condvar::new(),
             spare: Condvar::new(),
@@ -254,6 +257,7 @@ impl Queue {
         let bounds = Bounds {
             items_max,
             tokens_max: self.options.tokens_max,
+            padding_percent_max: self.padding.percent_max(),
         };
         let chosen = plan(&lengths, bounds);
         state.turn = state.turn.max(places.first()?.0) + 1;

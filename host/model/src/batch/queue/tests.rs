@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Item, Queue, retry_after};
 use crate::batch::BatchOptions;
+use crate::card::Padding;
 use crate::error::InferError;
 
 fn queue() -> Arc<Queue> {
@@ -13,7 +14,7 @@ fn queue() -> Arc<Queue> {
         queue_items_max: 10,
         ..BatchOptions::default()
     };
-    Arc::new(Queue::new(options))
+    Arc::new(Queue::new(options, Padding::Computed))
 }
 
 fn items(count: usize, len: usize) -> Vec<Item> {
