@@ -11,45 +11,72 @@ use selvedge_plugin::value::{Request, Verdict};
 use selvedge_plugin::{AttachOptions, Attachment, Limits, Sandbox, SandboxOptions, Start};
 use serde_json::json;
 
-/// Calls of one series; its median is what counts.
-const CALLS: usize = 5_000;
-
 /// How long a rate is measured.
 const RATE_TIME: Duration = Duration::from_secs(2);
 
-/// Series of each kind, in turn, so that a slow phase of the machine falls on all of them.
+/// How often each rate is measured.
 const ROUNDS: usize = 5;
 
 fn main() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let sandbox = Sandbox::new(SandboxOptions::new(dir.path().join("cache"))).expect("a sandbox");
-    let workers = |count| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(count)
-            .enable_all()
-            .build()
-    };
-    let one = workers(1).expect("an executor");
-    let two = workers(2).expect("an executor");
-    let snapshot = one.block_on(attach(&sandbox, Start::Snapshot));
-    let configured = one.block_on(attach(&sandbox, Start::ConfigureEach));
-    println!(
-        "json-schema on a chat body of {} bytes, medians of {CALLS} calls, {ROUNDS} rounds",
-        body().len()
-    );
+    divan::main();
+    scaling();
+}
+
+/// A fresh instance from the snapshot, the call, the instance dropped.
+#[divan::bench]
+fn from_snapshot(bencher: divan::Bencher) {
+    call(bencher, Start::Snapshot);
+}
+
+/// The same, with `configure` in each instance.
+#[divan::bench]
+fn configured_each_time(bencher: divan::Bencher) {
+    call(bencher, Start::ConfigureEach);
+}
+
+fn call(bencher: divan::Bencher, start: Start) {
+    let bench = Bench::new(1);
+    let attachment = bench.executor.block_on(attach(&bench.sandbox, start));
+    let request = request();
+    bencher.bench_local(|| {
+        let verdict = bench.executor.block_on(attachment.validate(&request));
+        assert_eq!(verdict.expect("a verdict"), Verdict::Accept);
+    });
+}
+
+/// Prints calls a second of one worker and of two, in turn, so that a slow phase of the machine falls on both.
+fn scaling() {
+    let (one, two) = (Bench::new(1), Bench::new(2));
+    let attachment = one.executor.block_on(attach(&one.sandbox, Start::Snapshot));
     for _ in 0..ROUNDS {
-        let (median, p99) = one.block_on(series(&snapshot, CALLS));
-        let (slow, _) = one.block_on(series(&configured, CALLS / 50));
-        let ratio = slow.as_secs_f64() / median.as_secs_f64();
-        println!("snapshot {median:>9.1?} (p99 {p99:.1?})   configure each {slow:>9.1?}   ratio {ratio:.0}");
-    }
-    for _ in 0..ROUNDS {
-        let alone = one.block_on(rate(&snapshot, 1));
-        let both = two.block_on(rate(&snapshot, 2));
+        let alone = one.executor.block_on(rate(&attachment, 1));
+        let both = two.executor.block_on(rate(&attachment, 2));
         println!(
             "calls/s: one worker {alone:>8.0}   two workers {both:>8.0}   ratio {:.2}",
             both / alone
         );
+    }
+}
+
+/// A sandbox, and an executor to call it on.
+struct Bench {
+    sandbox: Sandbox,
+    executor: tokio::runtime::Runtime,
+    _cache: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(workers: usize) -> Self {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let executor = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers)
+            .enable_all()
+            .build();
+        Self {
+            sandbox: Sandbox::new(SandboxOptions::new(cache.path().join("cache"))).expect("a sandbox"),
+            executor: executor.expect("an executor"),
+            _cache: cache,
+        }
     }
 }
 
@@ -99,21 +126,6 @@ fn request() -> Arc<Request> {
         body: body().into(),
         ..Request::default()
     })
-}
-
-async fn series(attachment: &Attachment, calls: usize) -> (Duration, Duration) {
-    let request = request();
-    let mut times = Vec::with_capacity(calls);
-    for _ in 0..calls {
-        let started = Instant::now();
-        assert_eq!(
-            attachment.validate(&request).await.expect("a verdict"),
-            Verdict::Accept
-        );
-        times.push(started.elapsed());
-    }
-    times.sort_unstable();
-    (times[calls / 2], times[calls * 99 / 100])
 }
 
 /// Calls a second of `tasks` tasks at once.
