@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use selvedge_model::{BatchOptions, Model, ModelOptions, Runtime};
+use selvedge_model::{BatchOptions, GenerateOptions, Model, ModelOptions, Runtime};
 use selvedge_plugin::{AttachOptions, Attachment, Plugin, Sandbox, Stage, Start};
 
 use crate::config::{self, Config, OnError, Startup};
@@ -174,6 +174,13 @@ async fn load_model(
             delay_max: model.batch.delay_max.0,
             queue_items_max: model.batch.queue_items_max,
             queue_tokens_max: model.batch.queue_tokens_max,
+        },
+        generate: GenerateOptions {
+            slots: model.generate.slots,
+            context_max: model.generate.context_max,
+            prefill_chunk: model.generate.prefill_chunk,
+            queue_len_max: model.generate.queue_len_max,
+            prefix_tokens_max: model.generate.prefix_tokens_max,
         },
     };
     let work = move || Model::load(&runtime, &name, &model.path, &options).map_err(|error| error.to_string());

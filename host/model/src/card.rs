@@ -32,6 +32,9 @@ pub struct Card {
     /// What it gives; a `tensor` model needs none.
     #[serde(default)]
     pub output: OutputCard,
+    /// How a `text-generation` model generates.
+    #[serde(default)]
+    pub generate: GenerateCard,
     /// SHA-256 in hexadecimal by file name; a file that is named here must have it.
     #[serde(default)]
     pub sha256: BTreeMap<String, String>,
@@ -48,6 +51,8 @@ pub enum Task {
     TextClassification,
     /// Texts to vectors.
     FeatureExtraction,
+    /// A prompt to text, token by token.
+    TextGeneration,
     /// Named tensors to named tensors.
     Tensor,
 }
@@ -59,6 +64,7 @@ impl Task {
         match self {
             Self::TextClassification => "text-classification",
             Self::FeatureExtraction => "feature-extraction",
+            Self::TextGeneration => "text-generation",
             Self::Tensor => "tensor",
         }
     }
@@ -146,6 +152,32 @@ pub struct OutputCard {
     pub dimensions: Option<usize>,
 }
 
+/// How a `text-generation` model generates.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerateCard {
+    /// Where keys and values are kept. Default `copied`, which any file can do.
+    #[serde(default)]
+    pub cache: CacheKind,
+    /// Tokens that end a text, as the tokenizer writes them, as in `<|im_end|>`.
+    #[serde(default)]
+    pub ends: Vec<String>,
+    /// The chat template's file, in Jinja2, relative to the card. Without it the model takes prompts and no conversations.
+    pub chat_template: Option<String>,
+}
+
+/// Where a decoder's keys and values are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheKind {
+    /// In one buffer for all sequences, in place. The file's attention must be GroupQueryAttention, and its logits those of
+    /// the last token.
+    Shared,
+    /// In what the last run gave; each sequence runs by itself.
+    #[default]
+    Copied,
+}
+
 /// How the vectors of the tokens become one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -206,7 +238,14 @@ impl Card {
         if !tensors && self.input.length_max.is_none_or(|length| length == 0) {
             return wrong("`input.length_max` is missing: give the tokens or bytes of one input at most");
         }
-        if !tensors && self.output.name.is_empty() {
+        let generates = self.task == Task::TextGeneration;
+        if generates && self.input.kind != InputKind::Tokens {
+            return wrong("a `text-generation` model takes `input.kind = \"tokens\"`");
+        }
+        if generates && self.generate.ends.is_empty() {
+            return wrong("`generate.ends` is missing: name the tokens that end a text");
+        }
+        if !tensors && !generates && self.output.name.is_empty() {
             return wrong("`output.name` is missing: name the output that counts");
         }
         if self.input.kind == InputKind::Utf8Bytes && self.input.name.is_none() {

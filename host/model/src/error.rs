@@ -97,6 +97,22 @@ pub enum LoadError {
         /// The model's longest input.
         length_max: usize,
     },
+    /// The chat template cannot be read.
+    #[error("the chat template {path} cannot be read: {why}")]
+    ChatTemplate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The options of generation are not as they must be.
+    #[error("`generate.{key}` {why}")]
+    Generate {
+        /// Which.
+        key: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The system gives no thread.
     #[error("the system gives no thread for the model: {0}")]
     Thread(std::io::Error),
@@ -162,6 +178,29 @@ pub enum InferError {
         /// How many there may be.
         max: usize,
     },
+    /// A prompt leaves no room for an answer.
+    #[error(
+        "the prompt has {prompt} tokens, and prompt and answer together may have {context_max} (`generate.context_max`)"
+    )]
+    ContextExceeded {
+        /// Its tokens.
+        prompt: usize,
+        /// The limit of prompt and answer together.
+        context_max: usize,
+    },
+    /// Too many sequences wait for a slot.
+    #[error("{waiting} requests wait for one of the model's slots (`generate.queue_len_max` is {max})")]
+    SlotsBusy {
+        /// How many wait.
+        waiting: usize,
+        /// How many may.
+        max: usize,
+        /// When there should be room.
+        retry_after: Duration,
+    },
+    /// The chat template cannot make a prompt of the conversation.
+    #[error("the model's chat template refuses the conversation: {0}")]
+    Template(String),
     /// The model failed on the input.
     #[error("the model failed: {0}")]
     Failed(String),

@@ -1,7 +1,7 @@
 //! The model runtime: cards, sessions, tokenisation and batching over ONNX Runtime.
 //!
 //! The only crate that uses `ort`. It knows no HTTP and no plugin: [`Model::infer`] takes texts, tokens or tensors and gives
-//! vectors, labels or tensors. Read in this order.
+//! vectors, labels or tensors; [`Model::generate`] takes a prompt and gives text as it comes. Read in this order.
 
 pub mod card;
 
@@ -17,14 +17,23 @@ pub mod tokenize;
 
 pub mod batch;
 
+pub mod chat;
+
+pub mod generate;
+
 pub mod model;
+
+pub mod load;
 
 pub mod error;
 
 pub use batch::BatchOptions;
 pub use card::{Card, Task};
+pub use chat::Message;
 pub use error::{InferError, LoadError};
-pub use model::{Inference, Input, Label, Model, ModelOptions, Output, Text};
+pub use generate::{Done, Event, Finish, GenerateOptions, GenerateRequest, Generation, Piece, Sampling};
+pub use load::ModelOptions;
+pub use model::{Inference, Input, Label, Model, Output, Text};
 pub use runtime::Runtime;
 pub use session::{Device, DeviceReport};
 pub use signature::{Port, Signature};

@@ -2,39 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
-use sha2::{Digest, Sha256};
-
-use crate::batch::BatchOptions;
 use crate::batch::queue::{Item, Queue};
 use crate::batch::rows::{Row, scale_to_length_1};
-use crate::batch::worker::Worker;
-use crate::card::{Card, InputKind, Task, onnx_path};
-use crate::error::{InferError, LoadError};
-use crate::runtime::Runtime;
-use crate::session::{self, Device, DeviceReport};
+use crate::card::{Card, InputKind, Task};
+use crate::chat::{ChatTemplate, Message};
+use crate::error::InferError;
+use crate::generate::decoder::Shape;
+use crate::generate::engine::Engine;
+use crate::generate::{GenerateOptions, GenerateRequest, Generation};
+use crate::session::DeviceReport;
 use crate::signature::Signature;
 use crate::tensor::Tensor;
 use crate::tokenize::Tokenizer;
 
 /// Inputs of one request at most, as OpenAI has it: more would be a job, not a request.
 pub const INPUTS_MAX: usize = 2048;
-
-/// How a model is loaded.
-#[derive(Debug, Clone, Default)]
-pub struct ModelOptions {
-    /// Where it runs. Default `auto`.
-    pub device: Device,
-    /// Sessions of it, each with its own memory. Default (and for 0) one: more threads in one session cost no memory.
-    pub replicas: usize,
-    /// Threads of one session; for 0, what affinity and cgroup allow, divided by the replicas.
-    pub threads: usize,
-    /// Another ONNX file of the folder than the card's.
-    pub file: Option<String>,
-    /// How inputs are batched.
-    pub batch: BatchOptions,
-}
 
 /// What a model is given.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,100 +69,43 @@ pub struct Label {
 /// A loaded model.
 #[derive(Clone)]
 pub struct Model {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
-    name: String,
-    file: PathBuf,
-    card: Arc<Card>,
-    signature: Arc<Signature>,
-    tokenizer: Option<Tokenizer>,
-    queue: Arc<Queue>,
-    device: DeviceReport,
-    replicas: usize,
-    threads: usize,
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
+    pub(crate) card: Arc<Card>,
+    pub(crate) signature: Arc<Signature>,
+    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) work: Work,
+    pub(crate) device: DeviceReport,
+    pub(crate) replicas: usize,
+    pub(crate) threads: usize,
+}
+
+/// What is before the threads, by the model's task.
+pub(crate) enum Work {
+    /// Inputs that run once, together.
+    Batches(Arc<Queue>),
+    /// Sequences that run step by step.
+    Sequences {
+        engine: Arc<Engine>,
+        template: Option<Box<ChatTemplate>>,
+    },
 }
 
 impl Drop for Shared {
     /// The sessions' threads end, and with them the sessions.
     fn drop(&mut self) {
-        self.queue.stop();
+        match &self.work {
+            Work::Batches(queue) => queue.stop(),
+            Work::Sequences { engine, .. } => engine.stop(),
+        }
     }
 }
 
 impl Model {
-    /// Loads a model's folder and starts a thread for each session. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// Where the card, the ONNX file or the tokenizer is missing or wrong, they disagree, or the device cannot be had.
-    pub fn load(
-        runtime: &Runtime,
-        name: &str,
-        dir: &Path,
-        options: &ModelOptions,
-    ) -> Result<Self, LoadError> {
-        let card = Arc::new(Card::read(dir)?);
-        let (tokens_max, length_max) = (options.batch.tokens_max, card.length_max());
-        if card.task != Task::Tensor && tokens_max < length_max {
-            return Err(LoadError::BatchTooSmall {
-                tokens_max,
-                length_max,
-            });
-        }
-        let file = onnx_path(dir, &card, options.file.as_deref());
-        check_file(dir, &file, &card)?;
-        let tokenizer = match card.input.kind {
-            InputKind::Tokens => {
-                let cut_at = card.input.truncate.then(|| card.length_max());
-                Some(Tokenizer::read(&dir.join(&card.input.tokenizer), cut_at)?)
-            }
-            InputKind::Utf8Bytes | InputKind::Tensors => None,
-        };
-        let replicas = options.replicas.max(1);
-        let threads = threads_of(options.threads, replicas);
-        let (first, device) = session::build(runtime, &file, options.device, threads)?;
-        let signature = Arc::new(Signature::of(&first));
-        let disagree = |why| LoadError::CardDisagrees {
-            path: file.clone(),
-            why,
-        };
-        signature.check_card(&card).map_err(disagree)?;
-        let mut sessions = vec![first];
-        for _ in 1..replicas {
-            sessions.push(session::build(runtime, &file, device.got, threads)?.0);
-        }
-        let queue = Arc::new(Queue::new(options.batch.clone(), card.input.padding));
-        let shared = Shared {
-            name: name.to_owned(),
-            file,
-            card: Arc::clone(&card),
-            signature: Arc::clone(&signature),
-            tokenizer,
-            queue: Arc::clone(&queue),
-            device,
-            replicas,
-            threads,
-        };
-        // Made before the threads: should one fail to start, dropping it ends those that did.
-        let model = Self {
-            shared: Arc::new(shared),
-        };
-        for session in sessions {
-            let (card, signature, queue) = (Arc::clone(&card), Arc::clone(&signature), Arc::clone(&queue));
-            let worker = Worker {
-                session,
-                card,
-                signature,
-                queue,
-            };
-            spawn(format!("model-{name}"), move || worker.serve())?;
-        }
-        spawn(format!("batch-{name}"), move || queue.prefetch())?;
-        Ok(model)
-    }
-
     /// Runs the model on what it is given. Inputs are batched with those of other requests; where the future is dropped,
     /// what still waits leaves the queue.
     ///
@@ -187,6 +113,12 @@ impl Model {
     ///
     /// Where the input is not what the model takes, the queue is full, or the model fails.
     pub async fn infer(&self, input: Input) -> Result<Inference, InferError> {
+        let Work::Batches(queue) = &self.shared.work else {
+            return Err(InferError::WrongInput {
+                expected: "a prompt or a conversation, by a path that generates text",
+                given: "inputs",
+            });
+        };
         let items = match input {
             Input::Tensors(tensors) => vec![self.tensor_item(tensors)?],
             Input::Texts(texts) if texts.is_empty() => return Err(InferError::Empty),
@@ -198,16 +130,63 @@ impl Model {
             }
             Input::Texts(texts) => {
                 // What would be refused must not cost the tokenizer anything.
-                self.shared.queue.check_room()?;
+                queue.check_room()?;
                 self.text_items(texts).await?
             }
         };
         let tokens = items.iter().map(Item::len).sum();
-        let rows = self.shared.queue.submit(items)?.rows().await?;
+        let rows = queue.submit(items)?.rows().await?;
         Ok(Inference {
             output: self.output(rows),
             tokens,
         })
+    }
+
+    /// Generates text behind a prompt. Sequences are decoded together with those of other requests; where the
+    /// [`Generation`] is dropped, the sequence ends after the step that runs.
+    ///
+    /// # Errors
+    ///
+    /// Where the model does something else, the prompt is empty or leaves no room, or too many sequences wait.
+    pub fn generate(&self, request: GenerateRequest) -> Result<Generation, InferError> {
+        self.sequences()?.0.submit(request)
+    }
+
+    /// The prompt of a conversation, by the model's chat template.
+    ///
+    /// # Errors
+    ///
+    /// Where the model has no template, or the template refuses the conversation.
+    pub async fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>, InferError> {
+        let (_, template, tokenizer) = self.sequences()?;
+        let template = template.ok_or(InferError::WrongInput {
+            expected: "a prompt, since its card names no chat template",
+            given: "a conversation",
+        })?;
+        let parts = template.render(messages, |text| tokenizer.is_control(text))?;
+        tokenizer.encode_parts(parts).await
+    }
+
+    /// The tokens of a prompt that is given as text, with the special tokens that the model wants around it.
+    ///
+    /// # Errors
+    ///
+    /// Where the model does something else, or the tokenizer fails on the text.
+    pub async fn text_prompt(&self, text: String) -> Result<Vec<u32>, InferError> {
+        let (_, _, tokenizer) = self.sequences()?;
+        Ok(tokenizer.encode(vec![text]).await?.pop().unwrap_or_default())
+    }
+
+    fn sequences(&self) -> Result<(&Engine, Option<&ChatTemplate>, &Tokenizer), InferError> {
+        match (&self.shared.work, &self.shared.tokenizer) {
+            (Work::Sequences { engine, template }, Some(tokenizer)) => {
+                Ok((engine, template.as_deref(), tokenizer))
+            }
+            _ => Err(InferError::WrongInput {
+                expected: self.shared.card.task.name(),
+                given: "a prompt to generate from",
+            }),
+        }
     }
 
     fn tensor_item(&self, tensors: Vec<(String, Tensor)>) -> Result<Item, InferError> {
@@ -296,7 +275,7 @@ impl Model {
             Task::TextClassification => {
                 Output::Labels(vectors.iter().map(|scores| self.labels(scores)).collect())
             }
-            Task::FeatureExtraction | Task::Tensor => Output::Embeddings(vectors),
+            Task::FeatureExtraction | Task::Tensor | Task::TextGeneration => Output::Embeddings(vectors),
         }
     }
 
@@ -349,10 +328,34 @@ impl Model {
         (self.shared.replicas, self.shared.threads)
     }
 
-    /// Inputs that wait.
+    /// Inputs (or sequences) that wait.
     #[must_use]
     pub fn queue_len(&self) -> usize {
-        self.shared.queue.len()
+        match &self.shared.work {
+            Work::Batches(queue) => queue.len(),
+            Work::Sequences { engine, .. } => engine.load().0,
+        }
+    }
+
+    /// Sequences that are being generated.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        match &self.shared.work {
+            Work::Batches(_) => 0,
+            Work::Sequences { engine, .. } => engine.load().1,
+        }
+    }
+
+    /// How it generates, the context as the card bounds it, with the bytes of keys and values that a full cache takes; none
+    /// where it does something else.
+    #[must_use]
+    pub fn generates(&self) -> Option<(&GenerateOptions, usize)> {
+        let Work::Sequences { engine, .. } = &self.shared.work else {
+            return None;
+        };
+        let (options, shape) = (engine.options(), Shape::of(&self.shared.signature).ok()?);
+        let bytes = options.slots * options.context_max * shape.token_bytes() * self.shared.replicas;
+        Some((options, bytes))
     }
 }
 
@@ -371,55 +374,4 @@ fn known_tokens(index: usize, ids: Vec<u32>, vocabulary: usize) -> Result<Vec<u3
         }),
         None => Ok(ids),
     }
-}
-
-fn threads_of(asked: usize, replicas: usize) -> usize {
-    let available = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if asked > 0 {
-        asked
-    } else {
-        (available / replicas).max(1)
-    }
-}
-
-fn check_file(dir: &Path, file: &Path, card: &Card) -> Result<(), LoadError> {
-    if !file.is_file() {
-        return Err(LoadError::FileMissing {
-            path: file.to_owned(),
-            candidates: Card::candidates(dir),
-        });
-    }
-    let name = file
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let Some(expected) = card.sha256.get(name) else {
-        return Ok(());
-    };
-    let corrupt = |why: String| LoadError::FileCorrupt {
-        path: file.to_owned(),
-        why,
-    };
-    let mut hasher = Sha256::new();
-    let mut reader = std::fs::File::open(file).map_err(|error| corrupt(error.to_string()))?;
-    std::io::copy(&mut reader, &mut hasher).map_err(|error| corrupt(error.to_string()))?;
-    let found: String = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    if found == *expected {
-        return Ok(());
-    }
-    Err(corrupt(format!(
-        "its SHA-256 is {found}, and the card has {expected}: fetch or convert it again"
-    )))
-}
-
-fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), LoadError> {
-    thread::Builder::new()
-        .name(name)
-        .spawn(work)
-        .map(drop)
-        .map_err(LoadError::Thread)
 }

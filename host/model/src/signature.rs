@@ -2,8 +2,9 @@
 
 use ort::value::{Outlet, ValueType};
 
-use crate::card::{Card, InputKind, Pooling, Task};
+use crate::card::{CacheKind, Card, InputKind, Pooling, Task};
 use crate::error::InferError;
+use crate::generate::decoder::Shape;
 use crate::tensor::{Element, Tensor, count};
 
 /// Inputs and outputs of a file, in its order.
@@ -79,8 +80,16 @@ impl Signature {
     ///
     /// What the card says, and what the file says.
     pub fn check_card(&self, card: &Card) -> Result<(), String> {
-        if card.task == Task::Tensor {
-            return Ok(());
+        match card.task {
+            Task::Tensor => return Ok(()),
+            Task::TextGeneration => {
+                let shape = Shape::of(self)?;
+                return match card.generate.cache {
+                    CacheKind::Shared => shape.check_shared(),
+                    CacheKind::Copied => Ok(()),
+                };
+            }
+            Task::TextClassification | Task::FeatureExtraction => {}
         }
         self.check_inputs(card)?;
         let name = &card.output.name;

@@ -1,12 +1,13 @@
 //! Texts to token ids, off the threads that run models.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokenizers::{Tokenizer as HfTokenizer, TruncationParams};
 use tokio::sync::Semaphore;
 
+use crate::chat::Part;
 use crate::error::{InferError, LoadError};
 
 /// Bytes up to which texts are tokenised where they are: some tens of microseconds, less than handing them over costs.
@@ -17,6 +18,8 @@ const INLINE_LEN_MAX: usize = 2 << 10;
 pub struct Tokenizer {
     inner: Arc<HfTokenizer>,
     vocabulary: usize,
+    /// The same, to which control tokens are text like any other. Made when somebody first writes one.
+    plain: Arc<OnceLock<HfTokenizer>>,
     /// Long texts that are tokenised at once: more than there are cores would only slow down the requests of others.
     places: Arc<Semaphore>,
 }
@@ -59,6 +62,7 @@ impl Tokenizer {
         Ok(Self {
             inner: Arc::new(inner),
             vocabulary,
+            plain: Arc::default(),
             places: Arc::new(Semaphore::new(cores)),
         })
     }
@@ -96,6 +100,73 @@ impl Tokenizer {
             Err(InferError::Failed(
                 "the tokenizer panicked on the input".to_owned(),
             ))
+        })
+    }
+
+    /// The library's own.
+    pub(crate) fn inner(&self) -> &Arc<HfTokenizer> {
+        &self.inner
+    }
+
+    /// The id of a token, as the tokenizer writes it.
+    #[must_use]
+    pub fn token(&self, text: &str) -> Option<u32> {
+        self.inner.token_to_id(text)
+    }
+
+    /// Whether a text holds a control token.
+    #[must_use]
+    pub fn is_control(&self, text: &str) -> bool {
+        let mut tokens = self.inner.get_added_tokens_decoder().into_values();
+        tokens.any(|token| token.special && text.contains(&token.content))
+    }
+
+    /// The ids of a prompt in parts, with nothing around it.
+    ///
+    /// Long prompts are handed to a thread for blocking work, which ends by itself where the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Where the tokenizer fails on a part.
+    pub(crate) async fn encode_parts(&self, parts: Vec<Part>) -> Result<Vec<u32>, InferError> {
+        let len: usize = parts.iter().map(Part::len).sum();
+        if len <= INLINE_LEN_MAX {
+            return self.encode_parts_blocking(&parts);
+        }
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return Err(InferError::Stopped);
+        };
+        let tokenizer = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            tokenizer.encode_parts_blocking(&parts)
+        });
+        let panicked = |_| {
+            Err(InferError::Failed(
+                "the tokenizer panicked on the input".to_owned(),
+            ))
+        };
+        work.await.unwrap_or_else(panicked)
+    }
+
+    fn encode_parts_blocking(&self, parts: &[Part]) -> Result<Vec<u32>, InferError> {
+        let mut ids = Vec::new();
+        for part in parts {
+            let encoding = match part {
+                Part::Template(text) => self.inner.encode_fast(text.as_str(), false),
+                Part::Content(text) => self.plain().encode_fast(text.as_str(), false),
+            };
+            let encoding = encoding.map_err(|error| InferError::Failed(error.to_string()))?;
+            ids.extend_from_slice(encoding.get_ids());
+        }
+        Ok(ids)
+    }
+
+    fn plain(&self) -> &HfTokenizer {
+        self.plain.get_or_init(|| {
+            let mut plain = (*self.inner).clone();
+            plain.set_encode_special_tokens(true);
+            plain
         })
     }
 

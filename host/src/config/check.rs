@@ -91,6 +91,11 @@ fn check_models(sections: &Sections, found: &mut Findings<'_>) {
         found.at_least_one(key("batch.tokens_max"), batch.tokens_max);
         found.at_least_one(key("batch.queue_items_max"), batch.queue_items_max);
         found.at_least_one(key("batch.queue_tokens_max"), batch.queue_tokens_max);
+        let generate = &model.generate;
+        found.at_least_one(key("generate.slots"), generate.slots);
+        found.at_least_one(key("generate.context_max"), generate.context_max);
+        found.at_least_one(key("generate.prefill_chunk"), generate.prefill_chunk);
+        found.at_least_one(key("generate.queue_len_max"), generate.queue_len_max);
         if model.file.as_ref().is_some_and(|file| file.contains('/')) {
             found.add(
                 key("file"),

@@ -1,4 +1,4 @@
-//! `[models.NAME]`: a model's folder, where it runs, and how its inputs are batched.
+//! `[models.NAME]`: a model's folder, where it runs, how its inputs are batched and its text generated.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +27,9 @@ pub struct Model {
     /// How inputs are batched.
     #[serde(default)]
     pub batch: Batch,
+    /// How text is generated, where the model does that.
+    #[serde(default)]
+    pub generate: Generate,
 }
 
 fn one() -> usize {
@@ -57,6 +60,34 @@ impl Default for Batch {
             delay_max: Time(Duration::ZERO),
             queue_items_max: 512,
             queue_tokens_max: 262_144,
+        }
+    }
+}
+
+/// How a model's text is generated.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Generate {
+    /// Sequences that are decoded together. Default 8.
+    pub slots: usize,
+    /// Tokens of prompt and answer together. Default 2,048; at most what the card says.
+    pub context_max: usize,
+    /// Tokens of a prompt that are computed between two steps of the others. Default 64.
+    pub prefill_chunk: usize,
+    /// A request is refused with 503 while this many wait for a slot. Default 256.
+    pub queue_len_max: usize,
+    /// Tokens of prompts whose keys and values are kept for prompts that begin alike. Default 1,024; 0: none.
+    pub prefix_tokens_max: usize,
+}
+
+impl Default for Generate {
+    fn default() -> Self {
+        Self {
+            slots: 8,
+            context_max: 2048,
+            prefill_chunk: 64,
+            queue_len_max: 256,
+            prefix_tokens_max: 1024,
         }
     }
 }

@@ -250,11 +250,6 @@ fn entry(problem: &Problem, body: &Value) -> Value {
     } else {
         &Value::Null
     };
-    let input = if is_short(input, &mut { INPUT_LEN_MAX }) {
-        input
-    } else {
-        &Value::Null
-    };
     json!({ "type": problem.kind, "loc": loc, "msg": problem.msg, "input": input })
 }
 
@@ -331,6 +326,15 @@ fn describe_model(error: &InferError) -> Description<'_> {
         InferError::TooMany { .. } => bad_input("too_many_inputs", Some("input".to_owned())),
         InferError::WrongTensor(_) => bad_input("wrong_tensor", Some("inputs".to_owned())),
         InferError::Busy { retry_after, .. } => Description {
+            retry_after: Some(*retry_after),
+            ..Description::new(503, "queue_full", error.to_string())
+        },
+        InferError::ContextExceeded { .. } => Description {
+            param: Some("messages".to_owned()),
+            ..bad_input("context_length_exceeded", None)
+        },
+        InferError::Template(_) => bad_input("invalid_conversation", Some("messages".to_owned())),
+        InferError::SlotsBusy { retry_after, .. } => Description {
             retry_after: Some(*retry_after),
             ..Description::new(503, "queue_full", error.to_string())
         },

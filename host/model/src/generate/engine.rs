@@ -1,0 +1,390 @@
+//! The thread of one decoder: who waits, who has a row, and what runs next.
+//!
+//! Rows 0..n are decoded, a token each in every step. One sequence at a time is in prefill, in row n, one chunk between two
+//! steps, so that a long prompt holds up nobody for longer than a chunk. Who leaves gives its row to the last of the others, so
+//! that the rows stay together. Chunks lie on a fixed grid, so that a prompt gives the same numbers whatever runs beside it.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokenizers::Tokenizer as HfTokenizer;
+use tokio::sync::mpsc;
+
+use super::decoder::{Decoder, Prefix};
+use super::sequence::{Progress, Sequence};
+use super::{GenerateOptions, GenerateRequest, Generation};
+use crate::error::InferError;
+
+/// The queue before a decoder's thread; requests put into it.
+pub(crate) struct Engine {
+    options: GenerateOptions,
+    vocabulary: usize,
+    state: Mutex<State>,
+    /// Woken when something waits, or at the end.
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Sequence>,
+    /// Sequences that have a row.
+    running: usize,
+    stopped: bool,
+    /// How long sequences take from their row to their end, lately.
+    pace: Duration,
+}
+
+/// The bounds of a refused client's patience.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+impl Engine {
+    pub(crate) fn new(options: GenerateOptions, vocabulary: usize) -> Self {
+        Self {
+            options,
+            vocabulary,
+            state: Mutex::default(),
+            work: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn options(&self) -> &GenerateOptions {
+        &self.options
+    }
+
+    /// Sequences that wait for a row, and that have one.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.waiting.len(), state.running)
+    }
+
+    /// Queues a sequence.
+    ///
+    /// # Errors
+    ///
+    /// Where it can never fit, or too many wait.
+    pub(crate) fn submit(&self, request: GenerateRequest) -> Result<Generation, InferError> {
+        self.check(&request)?;
+        let mut state = self.lock();
+        if state.stopped {
+            return Err(InferError::Stopped);
+        }
+        state.waiting.retain(|sequence| !sequence.is_abandoned());
+        let waiting = state.waiting.len();
+        if waiting >= self.options.queue_len_max {
+            let turns = waiting / self.options.slots.max(1) + 1;
+            let wait = state
+                .pace
+                .saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX));
+            return Err(InferError::SlotsBusy {
+                waiting,
+                max: self.options.queue_len_max,
+                retry_after: wait.clamp(RETRY_AFTER.0, RETRY_AFTER.1),
+            });
+        }
+        let (reply, events) = mpsc::unbounded_channel();
+        state
+            .waiting
+            .push_back(Sequence::new(request, self.options.context_max, reply));
+        drop(state);
+        self.work.notify_one();
+        Ok(Generation { events })
+    }
+
+    fn check(&self, request: &GenerateRequest) -> Result<(), InferError> {
+        let (prompt, context_max) = (request.prompt.len(), self.options.context_max);
+        if prompt == 0 || request.tokens_max == 0 {
+            return Err(InferError::Empty);
+        }
+        if prompt >= context_max {
+            return Err(InferError::ContextExceeded { prompt, context_max });
+        }
+        // ONNX Runtime does not check them.
+        match request.prompt.iter().find(|id| **id as usize >= self.vocabulary) {
+            Some(id) => Err(InferError::UnknownToken {
+                index: 0,
+                id: *id,
+                vocabulary: self.vocabulary,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the thread; what waits or runs is told.
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.work.notify_all();
+    }
+}
+
+/// What the thread owns.
+pub(crate) struct Stepper {
+    engine: Arc<Engine>,
+    decoder: Decoder,
+    tokenizer: Arc<HfTokenizer>,
+    /// Tokens that end a text.
+    ends: Vec<u32>,
+    /// By row.
+    decoding: Vec<Sequence>,
+    /// In the row behind them.
+    prefilling: Option<Sequence>,
+    prefixes: Prefixes,
+    /// Of [`State::running`], those that are here.
+    counted: usize,
+}
+
+impl Stepper {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        decoder: Decoder,
+        tokenizer: Arc<HfTokenizer>,
+        ends: Vec<u32>,
+    ) -> Self {
+        let tokens_max = engine.options.prefix_tokens_max;
+        Self {
+            engine,
+            decoder,
+            tokenizer,
+            ends,
+            decoding: Vec::new(),
+            prefilling: None,
+            prefixes: Prefixes::new(tokens_max),
+            counted: 0,
+        }
+    }
+
+    /// Serves until the engine stops. Blocks.
+    pub(crate) fn serve(mut self) {
+        while self.admit() {
+            let turn = catch_unwind(AssertUnwindSafe(|| {
+                self.prefill();
+                self.decode();
+            }));
+            if turn.is_err() {
+                self.fail_all(&InferError::Failed(
+                    "it panicked; the panic is contained".to_owned(),
+                ));
+            }
+        }
+        self.fail_all(&InferError::Stopped);
+    }
+
+    /// Waits until there is work and gives the one that has waited longest a row; false at the end.
+    fn admit(&mut self) -> bool {
+        let engine = Arc::clone(&self.engine);
+        let mut state = engine.lock();
+        loop {
+            if state.stopped {
+                for mut sequence in state.waiting.drain(..) {
+                    sequence.fail(InferError::Stopped);
+                }
+                return false;
+            }
+            if self.prefilling.is_none() && self.decoding.len() < engine.options.slots {
+                state.waiting.retain(|sequence| !sequence.is_abandoned());
+                self.prefilling = state.waiting.pop_front();
+            }
+            let running = self.decoding.len() + usize::from(self.prefilling.is_some());
+            state.running = state.running + running - std::mem::replace(&mut self.counted, running);
+            if running > 0 {
+                break;
+            }
+            state = engine.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(state);
+        let row = self.decoding.len();
+        if let Some(sequence) = self.prefilling.as_mut().filter(|sequence| sequence.filled == 0) {
+            sequence.since = Instant::now();
+            self.decoder.clear_row(row);
+            let len = self.prefixes.restore(
+                &mut self.decoder,
+                row,
+                &sequence.prompt,
+                engine.options.prefill_chunk,
+            );
+            (sequence.filled, sequence.cached) = (len, len);
+        }
+        true
+    }
+
+    /// One chunk of the prompt that is being read; after the last the sequence joins the others.
+    fn prefill(&mut self) {
+        let Some(mut sequence) = self.prefilling.take_if(|sequence| !sequence.is_abandoned()) else {
+            self.prefilling = None;
+            return;
+        };
+        let row = self.decoding.len();
+        let (from, chunk) = (sequence.filled, self.engine.options.prefill_chunk);
+        let to = sequence.prompt.len().min(from + chunk);
+        let logits = match self.decoder.prefill(row, &sequence.prompt[from..to], from) {
+            Ok(logits) => logits,
+            Err(error) => {
+                tracing::error!(%error, "a prompt failed");
+                sequence.fail(error);
+                return;
+            }
+        };
+        sequence.filled = to;
+        if to < sequence.prompt.len() {
+            self.prefilling = Some(sequence);
+            return;
+        }
+        let progress = sequence.advance(logits, &self.tokenizer, &self.ends);
+        self.prefixes.keep(&self.decoder, row, &sequence.prompt, chunk);
+        match progress {
+            Progress::Continues => self.decoding.push(sequence),
+            Progress::Ended => self.note_pace(&sequence),
+        }
+    }
+
+    /// One token of each sequence that has its prompt behind it.
+    fn decode(&mut self) {
+        self.leave(|sequence| sequence.is_abandoned());
+        if self.decoding.is_empty() {
+            return;
+        }
+        let rows: Vec<(u32, usize)> = self
+            .decoding
+            .iter()
+            .map(|sequence| (sequence.next, sequence.len()))
+            .collect();
+        let vocabulary = self.decoder.vocabulary();
+        let logits = match self.decoder.step(&rows) {
+            Ok(logits) => logits,
+            Err(error) => {
+                tracing::error!(sequences = rows.len(), %error, "a step failed");
+                return self.fail_decoding(&error);
+            }
+        };
+        let mut ended = Vec::new();
+        for (row, (sequence, logits)) in self
+            .decoding
+            .iter_mut()
+            .zip(logits.chunks_exact_mut(vocabulary))
+            .enumerate()
+        {
+            if sequence.advance(logits, &self.tokenizer, &self.ends) == Progress::Ended {
+                ended.push(row);
+            }
+        }
+        let mut row = 0..;
+        self.leave(|_| ended.contains(&row.next().unwrap_or_default()));
+    }
+
+    /// Takes out the sequences that a condition holds for, asked once each in the order of rows, and closes the gaps.
+    fn leave(&mut self, mut leaves: impl FnMut(&Sequence) -> bool) {
+        let gone: Vec<usize> = (0..self.decoding.len())
+            .filter(|row| leaves(&self.decoding[*row]))
+            .collect();
+        // From the last, so that what moves into a gap stays.
+        for row in gone.into_iter().rev() {
+            let last = self.decoding.len() - 1;
+            let sequence = self.decoding.swap_remove(row);
+            self.note_pace(&sequence);
+            if row < last {
+                self.decoder.move_row(last, row, self.decoding[row].len());
+            }
+            if let Some(prefilling) = &self.prefilling {
+                self.decoder.move_row(last + 1, last, prefilling.filled);
+            }
+            self.decoder
+                .clear_row(self.decoding.len() + usize::from(self.prefilling.is_some()));
+        }
+    }
+
+    fn note_pace(&self, sequence: &Sequence) {
+        let took = sequence.since.elapsed();
+        let mut state = self.engine.lock();
+        state.pace = if state.pace.is_zero() {
+            took
+        } else {
+            (state.pace * 7 + took) / 8
+        };
+    }
+
+    fn fail_decoding(&mut self, error: &InferError) {
+        for mut sequence in self.decoding.drain(..) {
+            sequence.fail(error.clone());
+        }
+        // Its row would have to move; it has told nobody anything yet, so it begins again.
+        if let Some(prefilling) = &mut self.prefilling {
+            (prefilling.filled, prefilling.cached) = (0, 0);
+        }
+    }
+
+    fn fail_all(&mut self, error: &InferError) {
+        self.fail_decoding(error);
+        if let Some(mut sequence) = self.prefilling.take() {
+            sequence.fail(error.clone());
+        }
+    }
+}
+
+/// Keys and values of prompts that were read lately, on the grid of chunks.
+struct Prefixes {
+    tokens_max: usize,
+    /// The one used last is at the end.
+    kept: Vec<(Vec<u32>, Prefix)>,
+}
+
+impl Prefixes {
+    fn new(tokens_max: usize) -> Self {
+        Self {
+            tokens_max,
+            kept: Vec::new(),
+        }
+    }
+
+    /// Fills a row with the longest beginning that a kept prompt shares with this one, in whole chunks; how many tokens it is.
+    /// At least one token of the prompt is left, since the logits behind the last one are needed.
+    fn restore(&mut self, decoder: &mut Decoder, row: usize, prompt: &[u32], chunk: usize) -> usize {
+        let chunk = chunk.max(1);
+        let shared = |kept: &[u32]| {
+            let same = kept
+                .iter()
+                .zip(&prompt[..prompt.len() - 1])
+                .take_while(|(a, b)| a == b)
+                .count();
+            same / chunk * chunk
+        };
+        let longest = self
+            .kept
+            .iter()
+            .enumerate()
+            .map(|(at, (kept, _))| (shared(kept), at))
+            .max();
+        let Some((len, at)) = longest.filter(|(len, _)| *len > 0) else {
+            return 0;
+        };
+        let found = self.kept.remove(at);
+        decoder.import(row, &found.1, len);
+        self.kept.push(found);
+        len
+    }
+
+    /// Keeps the whole chunks of a prompt that a row holds, unless they are kept already; the longest unused ones go.
+    fn keep(&mut self, decoder: &Decoder, row: usize, prompt: &[u32], chunk: usize) {
+        let len = (prompt.len() - 1) / chunk.max(1) * chunk;
+        if len == 0
+            || len > self.tokens_max
+            || self.kept.iter().any(|(kept, _)| kept.starts_with(&prompt[..len]))
+        {
+            return;
+        }
+        let Some(prefix) = decoder.export(row, len) else {
+            return;
+        };
+        // One that this one begins with is part of it.
+        self.kept.retain(|(kept, _)| !prompt[..len].starts_with(kept));
+        let mut total: usize = len + self.kept.iter().map(|(_, prefix)| prefix.len).sum::<usize>();
+        while total > self.tokens_max {
+            total -= self.kept.remove(0).1.len;
+        }
+        self.kept.push((prompt[..len].to_vec(), prefix));
+    }
+}

@@ -1,0 +1,265 @@
+//! How a model is loaded: card, file, tokenizer and sessions, checked against each other; then the threads start.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use ort::session::Session;
+use sha2::{Digest, Sha256};
+
+use crate::batch::BatchOptions;
+use crate::batch::queue::Queue;
+use crate::batch::worker::Worker;
+use crate::card::{CacheKind, Card, InputKind, Task, onnx_path};
+use crate::chat::ChatTemplate;
+use crate::error::LoadError;
+use crate::generate::GenerateOptions;
+use crate::generate::decoder::{Decoder, Shape};
+use crate::generate::engine::{Engine, Stepper};
+use crate::model::{Model, Shared, Work};
+use crate::runtime::Runtime;
+use crate::session::{self, Device};
+use crate::signature::Signature;
+use crate::tokenize::Tokenizer;
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Default)]
+pub struct ModelOptions {
+    /// Where it runs. Default `auto`.
+    pub device: Device,
+    /// Sessions of it, each with its own memory. Default (and for 0) one: more threads in one session cost no memory.
+    pub replicas: usize,
+    /// Threads of one session; for 0, what affinity and cgroup allow, divided by the replicas.
+    pub threads: usize,
+    /// Another ONNX file of the folder than the card's.
+    pub file: Option<String>,
+    /// How inputs are batched.
+    pub batch: BatchOptions,
+    /// How text is generated, where the model does that.
+    pub generate: GenerateOptions,
+}
+
+impl Model {
+    /// Loads a model's folder and starts a thread for each session. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Where the card, the ONNX file or the tokenizer is missing or wrong, they disagree, or the device cannot be had.
+    pub fn load(
+        runtime: &Runtime,
+        name: &str,
+        dir: &Path,
+        options: &ModelOptions,
+    ) -> Result<Self, LoadError> {
+        let card = Arc::new(Card::read(dir)?);
+        let (tokens_max, length_max) = (options.batch.tokens_max, card.length_max());
+        check_generate(&options.generate)?;
+        let batched = !matches!(card.task, Task::Tensor | Task::TextGeneration);
+        if batched && tokens_max < length_max {
+            return Err(LoadError::BatchTooSmall {
+                tokens_max,
+                length_max,
+            });
+        }
+        let file = onnx_path(dir, &card, options.file.as_deref());
+        check_file(dir, &file, &card)?;
+        let tokenizer = match card.input.kind {
+            InputKind::Tokens => {
+                let cut_at = card.input.truncate.then(|| card.length_max());
+                Some(Tokenizer::read(&dir.join(&card.input.tokenizer), cut_at)?)
+            }
+            InputKind::Utf8Bytes | InputKind::Tensors => None,
+        };
+        let replicas = options.replicas.max(1);
+        let threads = threads_of(options.threads, replicas);
+        let (first, device) = session::build(runtime, &file, options.device, threads)?;
+        let signature = Arc::new(Signature::of(&first));
+        let disagree = |why| LoadError::CardDisagrees {
+            path: file.clone(),
+            why,
+        };
+        signature.check_card(&card).map_err(disagree)?;
+        let mut sessions = vec![first];
+        for _ in 1..replicas {
+            sessions.push(session::build(runtime, &file, device.got, threads)?.0);
+        }
+        let work = match card.task {
+            Task::TextGeneration => {
+                let context_max = options.generate.context_max.min(card.length_max());
+                let generate = GenerateOptions {
+                    context_max,
+                    ..options.generate.clone()
+                };
+                let vocabulary = Shape::of(&signature).map_err(disagree)?.vocabulary;
+                let template = card.generate.chat_template.as_ref();
+                let template = template.map(|file| ChatTemplate::read(&dir.join(file)).map(Box::new));
+                Work::Sequences {
+                    engine: Arc::new(Engine::new(generate, vocabulary)),
+                    template: template.transpose()?,
+                }
+            }
+            Task::TextClassification | Task::FeatureExtraction | Task::Tensor => {
+                let queue = Queue::new(options.batch.clone(), card.input.padding);
+                Work::Batches(Arc::new(queue))
+            }
+        };
+        let shared = Shared {
+            name: name.to_owned(),
+            file,
+            card,
+            signature,
+            tokenizer,
+            work,
+            device,
+            replicas,
+            threads,
+        };
+        // Made before the threads: should one fail to start, dropping it ends those that did.
+        let model = Self {
+            shared: Arc::new(shared),
+        };
+        model.start(sessions)?;
+        Ok(model)
+    }
+
+    fn start(&self, sessions: Vec<Session>) -> Result<(), LoadError> {
+        let shared = &self.shared;
+        match &shared.work {
+            Work::Batches(queue) => {
+                for session in sessions {
+                    let worker = Worker {
+                        session,
+                        card: Arc::clone(&shared.card),
+                        signature: Arc::clone(&shared.signature),
+                        queue: Arc::clone(queue),
+                    };
+                    spawn(format!("model-{}", shared.name), move || worker.serve())?;
+                }
+                let queue = Arc::clone(queue);
+                spawn(format!("batch-{}", shared.name), move || queue.prefetch())
+            }
+            Work::Sequences { engine, .. } => {
+                for session in sessions {
+                    let stepper = self.stepper(session, engine)?;
+                    spawn(format!("model-{}", shared.name), move || stepper.serve())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn stepper(&self, session: Session, engine: &Arc<Engine>) -> Result<Stepper, LoadError> {
+        let disagree = |why| LoadError::CardDisagrees {
+            path: self.shared.file.clone(),
+            why,
+        };
+        let shape = Shape::of(&self.shared.signature).map_err(disagree)?;
+        let options = engine.options();
+        let decoder = match self.shared.card.generate.cache {
+            CacheKind::Shared => Decoder::shared(session, shape, options.slots, options.context_max),
+            CacheKind::Copied => Decoder::copied(session, shape, options.slots),
+        };
+        let tokenizer = self
+            .shared
+            .tokenizer
+            .as_ref()
+            .ok_or_else(|| disagree("no tokenizer".to_owned()))?;
+        let end = |text: &String| {
+            let unknown = || {
+                disagree(format!(
+                    "`generate.ends` has `{text}`, which is no token of the tokenizer"
+                ))
+            };
+            tokenizer.token(text).ok_or_else(unknown)
+        };
+        let ends = self
+            .shared
+            .card
+            .generate
+            .ends
+            .iter()
+            .map(end)
+            .collect::<Result<_, _>>()?;
+        Ok(Stepper::new(
+            Arc::clone(engine),
+            decoder,
+            Arc::clone(tokenizer.inner()),
+            ends,
+        ))
+    }
+}
+
+fn check_generate(options: &GenerateOptions) -> Result<(), LoadError> {
+    let positive = [
+        ("slots", options.slots),
+        ("prefill_chunk", options.prefill_chunk),
+        ("queue_len_max", options.queue_len_max),
+    ];
+    let wrong = |key, why: &str| {
+        Err(LoadError::Generate {
+            key,
+            why: why.to_owned(),
+        })
+    };
+    if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+        return wrong(key, "must be at least 1");
+    }
+    if options.context_max < 2 {
+        return wrong(
+            "context_max",
+            "must be at least 2: a token of a prompt and one of an answer",
+        );
+    }
+    Ok(())
+}
+
+fn threads_of(asked: usize, replicas: usize) -> usize {
+    let available = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if asked > 0 {
+        asked
+    } else {
+        (available / replicas).max(1)
+    }
+}
+
+fn check_file(dir: &Path, file: &Path, card: &Card) -> Result<(), LoadError> {
+    if !file.is_file() {
+        return Err(LoadError::FileMissing {
+            path: file.to_owned(),
+            candidates: Card::candidates(dir),
+        });
+    }
+    let name = file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let Some(expected) = card.sha256.get(name) else {
+        return Ok(());
+    };
+    let corrupt = |why: String| LoadError::FileCorrupt {
+        path: file.to_owned(),
+        why,
+    };
+    let mut hasher = Sha256::new();
+    let mut reader = std::fs::File::open(file).map_err(|error| corrupt(error.to_string()))?;
+    std::io::copy(&mut reader, &mut hasher).map_err(|error| corrupt(error.to_string()))?;
+    let found: String = hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    if found == *expected {
+        return Ok(());
+    }
+    Err(corrupt(format!(
+        "its SHA-256 is {found}, and the card has {expected}: fetch or convert it again"
+    )))
+}
+
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), LoadError> {
+    thread::Builder::new()
+        .name(name)
+        .spawn(work)
+        .map(drop)
+        .map_err(LoadError::Thread)
+}
