@@ -152,6 +152,10 @@ async fn load_models(
             Some(runtime) => load_model(runtime, name.clone(), model.clone(), config.runtime.threads).await,
             None => Err("ONNX Runtime is not loaded".to_owned()),
         };
+        if let Some((options, bytes)) = loaded.as_ref().ok().and_then(Model::generates) {
+            let (slots, context_max, cache_mb) = (options.slots, options.context_max, bytes / 1_000_000);
+            tracing::info!(model = %name, slots, context_max, cache_mb, "keys and values take so much when all slots are full");
+        }
         models.push((name.clone(), loaded));
     }
     models

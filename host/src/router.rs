@@ -9,6 +9,10 @@ use http::Method;
 pub enum Route<'a> {
     /// An endpoint on its own path, by its place in the generation.
     Endpoint(usize),
+    /// `POST /v1/chat/completions`.
+    Chat,
+    /// `POST /v1/completions`.
+    Completions,
     /// `POST /v1/embeddings`.
     Embeddings,
     /// `GET /v1/models`.
@@ -117,6 +121,8 @@ impl Router {
             return Some((Route::Endpoint(*index), "POST"));
         }
         Some(match path {
+            "/v1/chat/completions" => (Route::Chat, "POST"),
+            "/v1/completions" => (Route::Completions, "POST"),
             "/v1/embeddings" => (Route::Embeddings, "POST"),
             "/v1/models" => (Route::Models, "GET, HEAD"),
             "/healthz" => (Route::Live, "GET, HEAD"),

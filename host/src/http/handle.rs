@@ -10,8 +10,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 
-use super::dialect::{endpoint, node, openai};
-use super::{Body, Response, body, respond};
+use super::dialect::{chat, endpoint, node, openai};
+use super::{Response, body, full, respond};
 use crate::app::App;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::router::{Dialect, Miss, Route};
@@ -32,7 +32,7 @@ pub async fn request(app: &App, request: Request<Incoming>) -> Response {
         response.headers_mut().insert("x-request-id", id);
     }
     if method == Method::HEAD {
-        *response.body_mut() = Body::default();
+        *response.body_mut() = full("");
     }
     let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
     tracing::debug!(target: "access", %id, %method, path, status, micros);
@@ -64,6 +64,16 @@ async fn route(app: &App, parts: Parts, incoming: Incoming, id: &str) -> Result<
             let endpoint = &generation.endpoints[index];
             let time_max = endpoint.timeout.min(app.config().server.request_timeout.0);
             endpoint::answer(endpoint, received(app, parts, incoming, id, time_max).await?).await
+        }
+        Route::Chat | Route::Completions => {
+            let time_max = app.config().server.request_timeout.0;
+            let received = received(app, parts, incoming, id, time_max).await?;
+            let kind = if route == Route::Chat {
+                chat::Kind::Chat
+            } else {
+                chat::Kind::Completion
+            };
+            chat::answer(&generation, kind, received).await
         }
         Route::Embeddings => {
             let time_max = app.config().server.request_timeout.0;

@@ -1,7 +1,7 @@
 //! HTTP: listeners, connections, bodies, dialects and answers. The only module that uses hyper.
 //!
 //! `listener` accepts, `connection` serves one socket, `handle` one request; `dialect` decodes and encodes; `respond` is the
-//! only place where an error becomes a status.
+//! only place where an error becomes a status; `sse` writes what comes bit by bit.
 
 pub mod body;
 pub mod connection;
@@ -9,9 +9,23 @@ pub mod dialect;
 pub mod handle;
 pub mod listener;
 pub mod respond;
+pub mod sse;
 
-/// The body of an answer.
-pub type Body = http_body_util::Full<bytes::Bytes>;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use http_body_util::{Either, Full, StreamBody};
+use hyper::body::Frame;
+
+/// The body of an answer: whole, or as it comes.
+pub type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>>;
+
+/// A whole body.
+#[must_use]
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Body::Left(Full::new(bytes.into()))
+}
 
 /// An answer.
 pub type Response = http::Response<Body>;

@@ -14,7 +14,7 @@ use selvedge_plugin::{CallError, Fault as PluginFault};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Body, Response};
+use super::{Response, full};
 use crate::pipeline::{ClientFault, Fault, HostFault, RequestError};
 use crate::router::Dialect;
 
@@ -28,7 +28,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
 /// JSON that is text already, with a status.
 #[must_use]
 pub fn raw_json(status: StatusCode, text: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(text));
+    let mut response = Response::new(full(text));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -67,16 +67,12 @@ impl<'a> Description<'a> {
 /// The answer to a request that has no result; and the line in the log, where it is the node's affair.
 #[must_use]
 pub fn error(dialect: Dialect, error: &RequestError, request_id: &str) -> Response {
-    let described = describe(&error.fault);
-    if described.status >= 500 {
-        tracing::error!(id = request_id, code = &*described.code, error = %error, "a request failed");
-    } else {
-        tracing::debug!(id = request_id, code = &*described.code, error = %error, "a request was refused");
-    }
-    let mut response = match dialect {
-        Dialect::Endpoint => endpoint_clothes(&described, request_id),
-        Dialect::OpenAi => openai_clothes(&described),
-    };
+    let described = log(error, request_id);
+    let (status, value) = dress(dialect, &described, request_id);
+    let mut response = json(
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        &value,
+    );
     let headers = response.headers_mut();
     if let Some(after) = described.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
@@ -87,28 +83,44 @@ pub fn error(dialect: Dialect, error: &RequestError, request_id: &str) -> Respon
     response
 }
 
-fn endpoint_clothes(described: &Description<'_>, request_id: &str) -> Response {
-    let status = StatusCode::from_u16(described.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+/// What is said of an error in the middle of a stream, whose status is sent already.
+#[must_use]
+pub fn stream_error(dialect: Dialect, error: &RequestError, request_id: &str) -> Value {
+    dress(dialect, &log(error, request_id), request_id).1
+}
+
+fn log<'a>(error: &'a RequestError, request_id: &str) -> Description<'a> {
+    let described = describe(&error.fault);
+    if described.status >= 500 {
+        tracing::error!(id = request_id, code = &*described.code, error = %error, "a request failed");
+    } else {
+        tracing::debug!(id = request_id, code = &*described.code, error = %error, "a request was refused");
+    }
+    described
+}
+
+/// Status and body, in a dialect's clothes.
+fn dress(dialect: Dialect, described: &Description<'_>, request_id: &str) -> (u16, Value) {
+    match dialect {
+        Dialect::Endpoint => (described.status, endpoint_clothes(described, request_id)),
+        Dialect::OpenAi => openai_clothes(described),
+    }
+}
+
+fn endpoint_clothes(described: &Description<'_>, request_id: &str) -> Value {
     match &described.detail {
-        Some(detail) => json(status, &json!({ "detail": detail })),
-        None => {
-            let (detail, code) = (&described.message, &described.code);
-            json(
-                status,
-                &json!({ "detail": detail, "code": code, "request_id": request_id }),
-            )
-        }
+        Some(detail) => json!({ "detail": detail }),
+        None => json!({ "detail": described.message, "code": described.code, "request_id": request_id }),
     }
 }
 
 /// OpenAI's clients know 400 for a bad body, not 422.
-fn openai_clothes(described: &Description<'_>) -> Response {
+fn openai_clothes(described: &Description<'_>) -> (u16, Value) {
     let code = if described.status == 422 {
         400
     } else {
         described.status
     };
-    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let kind = match code {
         401 => "authentication_error",
         403 => "permission_error",
@@ -122,7 +134,7 @@ fn openai_clothes(described: &Description<'_>) -> Response {
         "param": described.param,
         "code": described.code,
     });
-    json(status, &json!({ "error": error }))
+    (code, json!({ "error": error }))
 }
 
 fn describe(fault: &Fault) -> Description<'_> {

@@ -1,8 +1,13 @@
-//! The life of a request between its dialect's decoding and encoding. `run` tells it in one function.
+//! The life of a request between its dialect's decoding and encoding. `run` tells it in one function; `generate` tells that of
+//! a request whose answer is text that comes bit by bit.
 
 pub mod convert;
 
 pub mod error;
+
+pub mod generate;
+
+pub mod params;
 
 pub mod run;
 

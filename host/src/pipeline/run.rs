@@ -44,7 +44,10 @@ pub async fn run(
 }
 
 /// The validators, in order; the first rejection ends it. None is ever skipped.
-async fn validate(endpoint: &Ready, mut request: Arc<Request>) -> Result<Arc<Request>, RequestError> {
+pub(super) async fn validate(
+    endpoint: &Ready,
+    mut request: Arc<Request>,
+) -> Result<Arc<Request>, RequestError> {
     for attached in endpoint.stage(Stage::Validate) {
         match attached.attachment.validate(&request).await? {
             Verdict::Accept | Verdict::Amend(None) => {}
@@ -56,7 +59,10 @@ async fn validate(endpoint: &Ready, mut request: Arc<Request>) -> Result<Arc<Req
 }
 
 /// The templaters, in order, each given what the one before rendered; none: the dialect's own input is used.
-async fn template(endpoint: &Ready, request: &Arc<Request>) -> Result<Option<Rendered>, RequestError> {
+pub(super) async fn template(
+    endpoint: &Ready,
+    request: &Arc<Request>,
+) -> Result<Option<Rendered>, RequestError> {
     let mut rendered = None;
     for attached in endpoint.stage(Stage::Template) {
         let so_far = rendered.clone();
@@ -68,7 +74,7 @@ async fn template(endpoint: &Ready, request: &Arc<Request>) -> Result<Option<Ren
 }
 
 /// The post-processors, in order, each given what the one before left.
-async fn postprocess(
+pub(super) async fn postprocess(
     endpoint: &Ready,
     request: &Arc<Request>,
     mut done: Completion,

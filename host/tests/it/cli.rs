@@ -27,7 +27,7 @@ fn refusal(from: &str, to: &str) -> String {
 fn the_demo_is_well() {
     let (code, error) = check(&demo_config(""));
     assert_eq!(code, 0, "{error}");
-    assert!(error.contains("all is well: 2 endpoints, 2 models"), "{error}");
+    assert!(error.contains("all is well: 3 endpoints, 3 models"), "{error}");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn models_are_listed_and_inspected() {
     assert_eq!(code, 0, "{error}");
     let list: Value = serde_json::from_str(&output).expect("JSON");
     assert_eq!(
-        (&list[1]["name"], &list[1]["task"]),
+        (&list[2]["name"], &list[2]["task"]),
         (&Value::from("spam"), &Value::from("text-classification"))
     );
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Headers that an answer may have; another one is a leak or a mistake.
-const HEADERS: [&str; 8] = [
+const HEADERS: [&str; 11] = [
     "content-type",
     "content-length",
     "date",
@@ -16,6 +16,9 @@ const HEADERS: [&str; 8] = [
     "allow",
     "connection",
     "vary",
+    "cache-control",
+    "x-accel-buffering",
+    "transfer-encoding",
 ];
 
 /// Sends requests to one host, each on a connection of its own.

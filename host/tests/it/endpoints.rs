@@ -108,7 +108,7 @@ fn lists_endpoints_as_models() {
         .iter()
         .map(|model| &model["id"])
         .collect();
-    assert_eq!(ids, [&json!("classify"), &json!("embed")]);
+    assert_eq!(ids, [&json!("assistant"), &json!("classify"), &json!("embed")]);
     assert_eq!(client.get("/v1/models/embed").json()["object"], "model");
     assert_eq!(
         client.get("/v1/models/none").json()["error"]["code"],
@@ -135,7 +135,7 @@ fn says_that_it_lives_and_what_is_ready() {
         minilm["device"]["got"] == "cuda" || minilm["device"]["why"].is_string(),
         "{minilm}"
     );
-    let plugins = body["endpoints"][0]["plugins"].as_array().expect("a list");
+    let plugins = body["endpoints"][1]["plugins"].as_array().expect("a list");
     let modes: Vec<&Value> = plugins.iter().map(|plugin| &plugin["startup"]).collect();
     assert_eq!(modes, ["snapshot"; 3]);
 }

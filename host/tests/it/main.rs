@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod contained;
 mod endpoints;
+mod generate;
 mod host;
 mod lifetime;
 mod openai;

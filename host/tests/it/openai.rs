@@ -1,17 +1,16 @@
-//! OpenAI's own Python client against the host: `host/tests/python/openai_client.py`.
+//! OpenAI's own Python client against the host: `host/tests/python/`.
 
 use std::process::Command;
 
 use crate::host::{demo, root};
 
-#[test]
-fn the_openai_client_embeds_finds_neighbours_lists_models_and_sees_its_own_errors() {
+/// Runs a script of `host/tests/python` with arguments; what it prints.
+fn python(script: &str, arguments: &[&str]) -> String {
     let python = std::env::var_os("SELVEDGE_TEST_PYTHON")
         .map_or_else(|| root().join("target/venv/bin/python"), Into::into);
     let output = Command::new(&python)
-        .arg(root().join("host/tests/python/openai_client.py"))
-        .arg(format!("http://{}/v1", demo().address()))
-        .arg(root().join("models/minilm/reference"))
+        .arg(root().join("host/tests/python").join(script))
+        .args(arguments)
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", python.display()));
     let (out, error) = (
@@ -19,5 +18,24 @@ fn the_openai_client_embeds_finds_neighbours_lists_models_and_sees_its_own_error
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{out}\n{error}");
+    out.into_owned()
+}
+
+#[test]
+fn the_openai_client_chats_whole_and_bit_by_bit_and_sees_its_own_errors() {
+    let out = python("openai_chat.py", &[&format!("http://{}/v1", demo().address())]);
+    assert!(out.contains("all is well"), "{out}");
+}
+
+#[test]
+fn the_openai_client_embeds_finds_neighbours_lists_models_and_sees_its_own_errors() {
+    let reference = root().join("models/minilm/reference");
+    let out = python(
+        "openai_client.py",
+        &[
+            &format!("http://{}/v1", demo().address()),
+            &reference.to_string_lossy(),
+        ],
+    );
     assert!(out.contains("50 queries"), "{out}");
 }

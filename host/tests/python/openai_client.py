@@ -13,7 +13,7 @@ import openai
 base_url, reference = sys.argv[1], pathlib.Path(sys.argv[2])
 client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
 
-assert [model.id for model in client.models.list()] == ["classify", "embed"]
+assert [model.id for model in client.models.list()] == ["assistant", "classify", "embed"]
 assert client.models.retrieve("embed").object == "model"
 
 entries = json.loads((reference / "queries.json").read_text("utf-8"))

@@ -60,7 +60,8 @@ impl Engine {
     /// Sequences that wait for a row, and that have one.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.waiting.len(), state.running)
+        let wanted = |sequence: &&Sequence| !sequence.is_abandoned();
+        (state.waiting.iter().filter(wanted).count(), state.running)
     }
 
     /// Queues a sequence.

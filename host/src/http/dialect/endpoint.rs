@@ -3,17 +3,25 @@
 //! In, where no templater says otherwise: `{"text": ".."}`, `{"input": ".."}` or `{"input": ["..", ".."]}`, or for a tensor
 //! model `{"inputs": {"name": [[..]]}}`. Out, where no post-processor says otherwise: `{"labels": [[{"label", "score"}]]}`,
 //! `{"embeddings": [[..]]}`, always a list with an entry an input, or `{"outputs": {"name": {..}}}`.
+//!
+//! A model that generates takes `{"prompt": ".."}` or `{"messages": [..]}` with OpenAI's parameters and gives
+//! `{"text", "texts", "usage"}`, or with `"stream": true` an event for each piece of text.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::StatusCode;
-use selvedge_model::{Input, Task, Text};
+use selvedge_model::{Finish, Input, Task, Text};
 use selvedge_plugin::value::{Label, Output};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{check_finite, parse, ready, run, tensors};
+use super::{Next, Timed, chat, check_finite, generate, parse, ready, run, tensors};
 use crate::generation::{Endpoint, Ready};
 use crate::http::handle::Received;
-use crate::http::{Response, respond};
+use crate::http::{Response, respond, sse};
+use crate::pipeline::generate::{Order, Prompt, Told};
+use crate::pipeline::params::Params;
 use crate::pipeline::{Answer, ClientFault, RequestError};
 use crate::router::Dialect;
 
@@ -25,12 +33,103 @@ use crate::router::Dialect;
 pub async fn answer(endpoint: &Endpoint, received: Received) -> Result<Response, RequestError> {
     let endpoint = ready(endpoint)?;
     // Before any plugin: what is not JSON, or nested beyond reason, costs none of them a thing.
-    parse(&received.body)?;
+    let body = parse(&received.body)?;
+    if endpoint.model.card().task == Task::TextGeneration {
+        return text(endpoint, &received, &body).await;
+    }
     let answer = run(endpoint, &received, Dialect::Endpoint, |body| {
         decode(endpoint, body)
     })
     .await?;
     encode(answer)
+}
+
+/// Generates text; bit by bit where the body says `"stream": true`.
+async fn text(endpoint: &Arc<Ready>, received: &Received, body: &Value) -> Result<Response, RequestError> {
+    let mut timed = generate(endpoint, received, Dialect::Endpoint, |body| Ok(order(body)?)).await?;
+    if body["stream"] != true {
+        let completed = timed.complete().await?;
+        if let Some(text) = completed.json {
+            return Ok(respond::raw_json(StatusCode::OK, text.into_bytes()));
+        }
+        let counts = completed.counts;
+        let texts: Vec<&str> = completed
+            .choices
+            .iter()
+            .map(|choice| choice.text.as_str())
+            .collect();
+        let usage = json!({ "prompt_tokens": counts.prompt, "completion_tokens": counts.completion });
+        let body = json!({ "text": texts[0], "texts": texts, "usage": usage });
+        return Ok(respond::json(StatusCode::OK, &body));
+    }
+    timed.settle().await?;
+    let stream = TextStream {
+        timed,
+        id: received.id.clone(),
+        over: false,
+    };
+    Ok(sse::response(
+        "text/event-stream; charset=utf-8",
+        stream,
+        TextStream::next,
+    ))
+}
+
+fn order(body: &[u8]) -> Result<Order, ClientFault> {
+    let Value::Object(fields) = parse(body)? else {
+        return Err(bad("dict_type", "", "Input should be an object"));
+    };
+    let params = Params::read(&fields)?;
+    let prompt = match (
+        fields.get("messages"),
+        fields.get("prompt").or_else(|| fields.get("text")),
+    ) {
+        (Some(_), None) => Ok(Prompt::Messages(chat::messages(&fields)?)),
+        (None, Some(Value::String(text))) if !text.is_empty() => Ok(Prompt::Text(text.clone())),
+        (None, None) => Err(bad("missing", "prompt", "Field required")),
+        (None, Some(Value::String(_))) => Err(bad(
+            "string_too_short",
+            "prompt",
+            "String should have at least 1 character",
+        )),
+        (None, Some(_)) => Err(bad("string_type", "prompt", "Input should be a valid string")),
+        (Some(_), Some(_)) => Err(bad("value_error", "", "Give either `messages` or `prompt`")),
+    };
+    Ok(Order { prompt, params })
+}
+
+/// Text as it comes: `{"text"}` an event, at the end `{"done", "finish_reason"}`.
+struct TextStream {
+    timed: Timed,
+    id: String,
+    over: bool,
+}
+
+impl TextStream {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        if self.over {
+            return None;
+        }
+        let value = match self.timed.next().await {
+            Ok(Next::Quiet) => return Some((sse::PING, self)),
+            Ok(Next::End) => return None,
+            Ok(Next::Told(Told::Text { choice: 0, piece })) => json!({ "text": piece.text }),
+            Ok(Next::Told(Told::Text { choice, piece })) => json!({ "text": piece.text, "index": choice }),
+            Ok(Next::Told(Told::End { choice, finish })) => {
+                let finish = match finish {
+                    Finish::Stop => "stop",
+                    Finish::Length => "length",
+                };
+                json!({ "done": true, "index": choice, "finish_reason": finish })
+            }
+            Err(error) => {
+                self.over = true;
+                let said = respond::stream_error(Dialect::Endpoint, &error, &self.id);
+                json!({ "error": said })
+            }
+        };
+        Some((sse::event(&value), self))
+    }
 }
 
 fn decode(endpoint: &Ready, body: &[u8]) -> Result<Input, RequestError> {

@@ -1,18 +1,21 @@
 //! Wire dialects: each decodes a body into a model's input and encodes the answer as its clients expect it.
 
+pub mod chat;
 pub mod endpoint;
 pub mod node;
 pub mod openai;
 pub mod tensors;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use selvedge_model::{InferError, Input};
 use serde_json::Value;
 
 use super::handle::{Received, plugin_request};
+use super::sse;
 use crate::generation::{Endpoint, EndpointState, Ready};
+use crate::pipeline::generate::{Completed, Order, Running, Told};
 use crate::pipeline::{self, Answer, ClientFault, HostFault, RequestError};
 use crate::router::Dialect;
 
@@ -47,6 +50,89 @@ pub async fn run(
     let pipeline = pipeline::run(endpoint, request, |request| decode(&request.body));
     let answer = tokio::time::timeout_at(deadline, pipeline).await;
     answer.unwrap_or_else(|_| Err(HostFault::Timeout(endpoint.timeout).into()))
+}
+
+/// Takes a request that generates text to its first words, within what is left of its time.
+///
+/// # Errors
+///
+/// Where the pipeline ends in one, or the time is over.
+pub async fn generate(
+    endpoint: &Arc<Ready>,
+    received: &Received,
+    dialect: Dialect,
+    decode: impl FnOnce(&[u8]) -> Result<Order, RequestError>,
+) -> Result<Timed, RequestError> {
+    let request = plugin_request(received, &endpoint.name, dialect);
+    let deadline = tokio::time::Instant::from_std(received.since + endpoint.timeout);
+    let start = Running::start(endpoint, request, |request| decode(&request.body));
+    let running = tokio::time::timeout_at(deadline, start).await;
+    let running = running.unwrap_or_else(|_| Err(HostFault::Timeout(endpoint.timeout).into()))?;
+    Ok(Timed {
+        running,
+        deadline,
+        time_max: endpoint.timeout,
+    })
+}
+
+/// A running request with the end of its time.
+pub struct Timed {
+    running: Running,
+    deadline: tokio::time::Instant,
+    time_max: Duration,
+}
+
+impl Timed {
+    /// All answers, within the request's time.
+    ///
+    /// # Errors
+    ///
+    /// Where the pipeline ends in one, or the time is over.
+    pub async fn complete(&mut self) -> Result<Completed, RequestError> {
+        let complete = tokio::time::timeout_at(self.deadline, self.running.complete()).await;
+        complete.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))
+    }
+
+    /// Waits for the first words, within the request's time.
+    ///
+    /// # Errors
+    ///
+    /// Where the pipeline ends in one, or the time is over.
+    pub async fn settle(&mut self) -> Result<(), RequestError> {
+        let settle = tokio::time::timeout_at(self.deadline, self.running.settle()).await;
+        settle.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))
+    }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    ///
+    /// Where the model fails, or the time is over.
+    pub async fn next(&mut self) -> Result<Next, RequestError> {
+        let quiet_at = tokio::time::Instant::now() + sse::PING_EVERY;
+        match tokio::time::timeout_at(self.deadline.min(quiet_at), self.running.next()).await {
+            Ok(Some(told)) => told.map(Next::Told),
+            Ok(None) => Ok(Next::End),
+            Err(_) if quiet_at < self.deadline => Ok(Next::Quiet),
+            Err(_) => Err(HostFault::Timeout(self.time_max).into()),
+        }
+    }
+
+    /// The request.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+}
+
+/// What a request that is being answered comes to next.
+pub enum Next {
+    /// Something to tell.
+    Told(Told),
+    /// Nothing for a while: a sign of life is due.
+    Quiet,
+    /// Nothing any more.
+    End,
 }
 
 /// A body as JSON.

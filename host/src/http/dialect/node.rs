@@ -58,6 +58,7 @@ fn model_entry(name: &str, model: &Result<Model, String>) -> Value {
                 "replicas": replicas,
                 "threads": threads,
                 "queue_len": model.queue_len(),
+                "running": model.running(),
             })
         }
         Err(reason) => json!({ "name": name, "state": "broken", "reasons": [reason] }),

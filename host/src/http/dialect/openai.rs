@@ -102,20 +102,34 @@ fn bad(kind: &'static str, param: &str, message: impl Into<String>) -> ClientFau
     }
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, ClientFault> {
+/// A body that must be a JSON object.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn object(body: &[u8]) -> Result<Map<String, Value>, ClientFault> {
     match parse(body)? {
         Value::Object(fields) => Ok(fields),
         _ => Err(bad("invalid_type", "", "the body must be a JSON object")),
     }
 }
 
+/// The `model` of a request.
+///
+/// # Errors
+///
+/// Where there is none.
+pub fn model_name(fields: &Map<String, Value>) -> Result<String, ClientFault> {
+    match fields.get("model") {
+        Some(Value::String(model)) => Ok(model.clone()),
+        Some(_) => Err(bad("invalid_type", "model", "`model` must be a string")),
+        None => Err(bad("missing", "model", "you must provide a `model`")),
+    }
+}
+
 impl Wanted {
     fn read(fields: &Map<String, Value>) -> Result<Self, ClientFault> {
-        let model = match fields.get("model") {
-            Some(Value::String(model)) => model.clone(),
-            Some(_) => return Err(bad("invalid_type", "model", "`model` must be a string")),
-            None => return Err(bad("missing", "model", "you must provide a `model`")),
-        };
+        let model = model_name(fields)?;
         let encoding = match fields.get("encoding_format") {
             None | Some(Value::Null) => Encoding::Float,
             Some(Value::String(format)) if format == "float" => Encoding::Float,

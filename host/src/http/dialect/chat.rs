@@ -1,0 +1,488 @@
+//! OpenAI's dialect of generated text: `/v1/chat/completions` and `/v1/completions`, whole or as it comes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::StatusCode;
+use selvedge_model::generate::TokenReport;
+use selvedge_model::{Finish, Message, Piece, Task};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{Next, Timed, generate, openai, ready, unix_seconds};
+use crate::generation::{Generation, Ready};
+use crate::http::handle::Received;
+use crate::http::{Response, respond, sse};
+use crate::pipeline::generate::{Choice, Counts, Order, Prompt, Told};
+use crate::pipeline::params::Params;
+use crate::pipeline::{ClientFault, RequestError};
+use crate::router::Dialect;
+
+/// Tokens of a completion where the request does not say, as OpenAI has it.
+const COMPLETION_TOKENS: usize = 16;
+
+/// Which of the two paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Completion,
+}
+
+/// Answers a request.
+///
+/// # Errors
+///
+/// Where the body is not as it must be, no endpoint has the name, or the pipeline ends in an error.
+pub async fn answer(
+    generation: &Generation,
+    kind: Kind,
+    received: Received,
+) -> Result<Response, RequestError> {
+    let fields = openai::object(&received.body)?;
+    let model = openai::model_name(&fields)?;
+    let endpoint = generation.endpoint(&model);
+    let endpoint = ready(endpoint.ok_or_else(|| ClientFault::UnknownModel(model.clone()))?)?;
+    check_task(endpoint)?;
+    let head = Head::new(kind, model, &received, &fields)?;
+    // Said before it costs a plugin anything; read again from what the validators left.
+    order(kind, &fields)?;
+    let decode = |body: &[u8]| Ok(order(kind, &openai::object(body)?)?);
+    let mut timed = generate(endpoint, &received, Dialect::OpenAi, decode).await?;
+    if head.stream == Streamed::No {
+        let completed = timed.complete().await?;
+        return Ok(respond::json(
+            StatusCode::OK,
+            &head.whole(&completed.choices, completed.counts),
+        ));
+    }
+    timed.settle().await?;
+    let stream = Stream {
+        begun: vec![false; timed.running().count()],
+        head,
+        timed,
+        phase: Phase::Text,
+    };
+    Ok(sse::response(
+        "text/event-stream; charset=utf-8",
+        stream,
+        Stream::next,
+    ))
+}
+
+fn check_task(endpoint: &Arc<Ready>) -> Result<(), ClientFault> {
+    let task = endpoint.model.card().task;
+    if task == Task::TextGeneration {
+        return Ok(());
+    }
+    Err(ClientFault::WrongTask {
+        endpoint: endpoint.name.as_ref().to_owned(),
+        task: task.name(),
+    })
+}
+
+fn order(kind: Kind, fields: &Map<String, Value>) -> Result<Order, ClientFault> {
+    let mut params = Params::read(fields)?;
+    let prompt = match kind {
+        Kind::Chat => messages(fields).map(Prompt::Messages),
+        Kind::Completion => {
+            params.tokens_max = params.tokens_max.or(Some(COMPLETION_TOKENS));
+            prompt(fields)
+        }
+    };
+    // A templater may do without; what is there must be right.
+    let key = match kind {
+        Kind::Chat => "messages",
+        Kind::Completion => "prompt",
+    };
+    if fields.contains_key(key) {
+        let prompt = Ok(prompt?);
+        return Ok(Order { prompt, params });
+    }
+    Ok(Order { prompt, params })
+}
+
+fn bad(kind: &'static str, param: &str, message: impl Into<String>) -> ClientFault {
+    ClientFault::BadBody {
+        kind,
+        param: param.to_owned(),
+        message: message.into(),
+    }
+}
+
+/// `messages`, as a model's template takes them.
+///
+/// # Errors
+///
+/// Which message is wrong, and what it may be.
+pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, ClientFault> {
+    let messages = match fields.get("messages") {
+        Some(Value::Array(messages)) => messages,
+        Some(_) => return Err(bad("invalid_type", "messages", "`messages` must be an array")),
+        None => return Err(bad("missing", "messages", "you must provide `messages`")),
+    };
+    if messages.is_empty() {
+        return Err(bad(
+            "too_short",
+            "messages",
+            "`messages` must have at least one message",
+        ));
+    }
+    messages
+        .iter()
+        .enumerate()
+        .map(|(index, message)| one_message(index, message))
+        .collect()
+}
+
+fn one_message(index: usize, message: &Value) -> Result<Message, ClientFault> {
+    let at = |key: &str| format!("messages.{index}.{key}");
+    let role = match message["role"].as_str() {
+        Some(role @ ("system" | "user" | "assistant")) => role,
+        Some("developer") => "system",
+        Some("tool" | "function") => {
+            let param = at("role");
+            return Err(bad(
+                "invalid_value",
+                &param,
+                format!("`{param}` is for tools, which are not supported"),
+            ));
+        }
+        _ => {
+            let param = at("role");
+            let known = "must be \"system\", \"developer\", \"user\" or \"assistant\"";
+            return Err(bad("invalid_value", &param, format!("`{param}` {known}")));
+        }
+    };
+    let content = match &message["content"] {
+        Value::String(text) => text.clone(),
+        Value::Null if role == "assistant" => String::new(),
+        Value::Array(parts) => {
+            let texts = parts
+                .iter()
+                .enumerate()
+                .map(|(place, part)| text_part(&at(&format!("content.{place}")), part));
+            texts.collect::<Result<Vec<_>, _>>()?.concat()
+        }
+        _ => {
+            let param = at("content");
+            return Err(bad(
+                "invalid_type",
+                &param,
+                format!("`{param}` must be a string or an array of parts"),
+            ));
+        }
+    };
+    Ok(Message {
+        role: role.to_owned(),
+        content,
+    })
+}
+
+fn text_part(param: &str, part: &Value) -> Result<String, ClientFault> {
+    match (part["type"].as_str(), part["text"].as_str()) {
+        (Some("text"), Some(text)) => Ok(text.to_owned()),
+        (Some("text"), None) => Err(bad("missing", param, format!("`{param}.text` must be a string"))),
+        (Some(kind), _) => Err(bad(
+            "unsupported_value",
+            param,
+            format!("`{param}` is of type `{kind}`, and the model takes text alone"),
+        )),
+        (None, _) => Err(bad("missing", param, format!("`{param}.type` must be a string"))),
+    }
+}
+
+fn prompt(fields: &Map<String, Value>) -> Result<Prompt, ClientFault> {
+    let wrong = || {
+        bad(
+            "invalid_type",
+            "prompt",
+            "`prompt` must be a string or an array of token ids; one prompt a request",
+        )
+    };
+    let tokens = |ids: &[Value]| {
+        let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+        ids.iter()
+            .map(id)
+            .collect::<Option<Vec<_>>>()
+            .map(Prompt::Tokens)
+            .ok_or_else(wrong)
+    };
+    match fields.get("prompt") {
+        None => Err(bad("missing", "prompt", "you must provide a `prompt`")),
+        Some(Value::String(text)) if text.is_empty() => {
+            Err(bad("too_short", "prompt", "`prompt` must not be empty"))
+        }
+        Some(Value::String(text)) => Ok(Prompt::Text(text.clone())),
+        Some(Value::Array(items)) => match items.as_slice() {
+            [] => Err(bad("too_short", "prompt", "`prompt` must not be empty")),
+            [Value::String(text)] if !text.is_empty() => Ok(Prompt::Text(text.clone())),
+            [Value::Array(ids)] => tokens(ids),
+            ids => tokens(ids),
+        },
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// Whether the answer comes bit by bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Streamed {
+    No,
+    Yes,
+    /// With the token counts at the end.
+    WithUsage,
+}
+
+/// What all chunks of an answer have alike.
+struct Head {
+    kind: Kind,
+    id: String,
+    created: u64,
+    model: String,
+    stream: Streamed,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Value>,
+}
+
+impl Head {
+    fn new(
+        kind: Kind,
+        model: String,
+        received: &Received,
+        fields: &Map<String, Value>,
+    ) -> Result<Self, ClientFault> {
+        let flag = |fields: &Map<String, Value>, key: &str| match fields.get(key) {
+            None | Some(Value::Null | Value::Bool(false)) => Ok(false),
+            Some(Value::Bool(true)) => Ok(true),
+            Some(_) => Err(bad("invalid_type", key, format!("`{key}` must be true or false"))),
+        };
+        let usage = match fields.get("stream_options") {
+            Some(Value::Object(options)) => flag(options, "include_usage")?,
+            _ => false,
+        };
+        let prefix = match kind {
+            Kind::Chat => "chatcmpl",
+            Kind::Completion => "cmpl",
+        };
+        Ok(Self {
+            kind,
+            id: format!("{prefix}-{}", received.id),
+            created: unix_seconds(Instant::now()),
+            model,
+            stream: match (flag(fields, "stream")?, usage) {
+                (false, _) => Streamed::No,
+                (true, false) => Streamed::Yes,
+                (true, true) => Streamed::WithUsage,
+            },
+        })
+    }
+
+    fn answer(&self, object: &'static str, choices: Vec<Value>, usage: Option<Value>) -> Answer<'_> {
+        Answer {
+            id: &self.id,
+            object,
+            created: self.created,
+            model: &self.model,
+            choices,
+            usage,
+        }
+    }
+
+    fn whole(&self, choices: &[Choice], counts: Counts) -> Answer<'_> {
+        let entry = |(index, choice): (usize, &Choice)| {
+            let (finish, logprobs) = (reason(choice.finish), self.logprobs(&choice.tokens));
+            match self.kind {
+                Kind::Chat => json!({
+                    "index": index,
+                    "message": { "role": "assistant", "content": choice.text, "refusal": null },
+                    "logprobs": logprobs,
+                    "finish_reason": finish,
+                }),
+                Kind::Completion => json!({
+                    "text": choice.text, "index": index, "logprobs": logprobs, "finish_reason": finish,
+                }),
+            }
+        };
+        let object = match self.kind {
+            Kind::Chat => "chat.completion",
+            Kind::Completion => "text_completion",
+        };
+        self.answer(
+            object,
+            choices.iter().enumerate().map(entry).collect(),
+            Some(usage(counts)),
+        )
+    }
+
+    /// A chunk of a stream. All but the one with the counts have a null in their place, where counts are asked for.
+    fn chunk(&self, choice: Option<Value>, counts: Option<Counts>) -> Bytes {
+        let object = match self.kind {
+            Kind::Chat => "chat.completion.chunk",
+            Kind::Completion => "text_completion",
+        };
+        let usage = match counts {
+            Some(counts) => Some(usage(counts)),
+            None => (self.stream == Streamed::WithUsage).then_some(Value::Null),
+        };
+        sse::event(&self.answer(object, choice.into_iter().collect(), usage))
+    }
+
+    fn delta(
+        &self,
+        index: usize,
+        delta: Value,
+        text: &str,
+        tokens: &[TokenReport],
+        finish: Option<Finish>,
+    ) -> Bytes {
+        let (finish, logprobs) = (finish.map(reason), self.logprobs(tokens));
+        self.chunk(
+            Some(match self.kind {
+                Kind::Chat => {
+                    json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish })
+                }
+                Kind::Completion => {
+                    json!({ "text": text, "index": index, "logprobs": logprobs, "finish_reason": finish })
+                }
+            }),
+            None,
+        )
+    }
+
+    fn logprobs(&self, tokens: &[TokenReport]) -> Value {
+        if tokens.is_empty() {
+            return Value::Null;
+        }
+        let entry = |(text, logprob): (&String, f32)| json!({ "token": text, "logprob": logprob, "bytes": text.as_bytes() });
+        match self.kind {
+            Kind::Chat => {
+                let token = |token: &TokenReport| {
+                    let mut value = entry((&token.text, token.logprob));
+                    value["top_logprobs"] = token
+                        .likeliest
+                        .iter()
+                        .map(|(text, logprob)| entry((text, *logprob)))
+                        .collect();
+                    value
+                };
+                json!({ "content": tokens.iter().map(token).collect::<Vec<_>>(), "refusal": null })
+            }
+            Kind::Completion => {
+                let top = |token: &TokenReport| {
+                    let likeliest = token.likeliest.iter();
+                    Value::Object(
+                        likeliest
+                            .map(|(text, logprob)| (text.clone(), json!(logprob)))
+                            .collect(),
+                    )
+                };
+                json!({
+                    "tokens": tokens.iter().map(|token| &token.text).collect::<Vec<_>>(),
+                    "token_logprobs": tokens.iter().map(|token| token.logprob).collect::<Vec<_>>(),
+                    "top_logprobs": tokens.iter().map(top).collect::<Vec<_>>(),
+                })
+            }
+        }
+    }
+}
+
+fn reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+    }
+}
+
+fn usage(counts: Counts) -> Value {
+    json!({
+        "prompt_tokens": counts.prompt,
+        "completion_tokens": counts.completion,
+        "total_tokens": counts.prompt + counts.completion,
+        "prompt_tokens_details": { "cached_tokens": counts.cached },
+    })
+}
+
+/// An answer that is being written.
+struct Stream {
+    head: Head,
+    timed: Timed,
+    /// Which choices have had their first chunk, which tells the role.
+    begun: Vec<bool>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Text,
+    Done,
+    Over,
+}
+
+impl Stream {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        let bytes = match self.phase {
+            Phase::Text => self.text().await,
+            Phase::Done => {
+                self.phase = Phase::Over;
+                sse::DONE
+            }
+            Phase::Over => return None,
+        };
+        Some((bytes, self))
+    }
+
+    async fn text(&mut self) -> Bytes {
+        match self.timed.next().await {
+            Ok(Next::Quiet) => sse::PING,
+            Ok(Next::Told(Told::Text { choice, piece })) => self.piece(choice, &piece),
+            Ok(Next::Told(Told::End { choice, finish })) => {
+                let first = self.begin(choice);
+                let end = self.head.delta(choice, json!({}), "", &[], Some(finish));
+                [first, end].concat().into()
+            }
+            Ok(Next::End) if self.head.stream == Streamed::WithUsage => {
+                self.phase = Phase::Done;
+                self.head.chunk(None, Some(self.timed.running().counts()))
+            }
+            Ok(Next::End) => {
+                self.phase = Phase::Over;
+                sse::DONE
+            }
+            Err(error) => {
+                // Said in the stream, and then the end without `[DONE]`: what was sent is no whole answer.
+                self.phase = Phase::Over;
+                sse::event(&respond::stream_error(Dialect::OpenAi, &error, &self.head.id))
+            }
+        }
+    }
+
+    fn piece(&mut self, choice: usize, piece: &Piece) -> Bytes {
+        let first = self.begin(choice);
+        let delta = json!({ "content": piece.text });
+        let next = self.head.delta(choice, delta, &piece.text, &piece.tokens, None);
+        if first.is_empty() {
+            return next;
+        }
+        [first, next].concat().into()
+    }
+
+    /// The chunk that tells a choice's role, the first time.
+    fn begin(&mut self, choice: usize) -> Bytes {
+        if self.head.kind == Kind::Completion || std::mem::replace(&mut self.begun[choice], true) {
+            return Bytes::new();
+        }
+        let delta = json!({ "role": "assistant", "content": "" });
+        self.head.delta(choice, delta, "", &[], None)
+    }
+}

@@ -1,0 +1,167 @@
+//! Generation over HTTP: the bytes of a stream, own paths, clients that leave or do not read.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::client::head;
+use crate::host::{TestHost, demo, demo_config};
+
+fn ask(extra: Value) -> String {
+    let mut body = json!({
+        "model": "assistant", "temperature": 0, "max_tokens": 12,
+        "messages": [{ "role": "user", "content": "List three fruits." }],
+    });
+    for (key, value) in extra.as_object().expect("fields") {
+        body[key] = value.clone();
+    }
+    body.to_string()
+}
+
+/// Sends a request and does not read the answer.
+fn send(host: &TestHost, path: &str, body: &str) -> std::net::TcpStream {
+    let mut stream = host.client().connect();
+    let headers = [("content-type", "application/json")];
+    stream
+        .write_all(&head("POST", path, &headers, body.len()))
+        .expect("sent");
+    stream.write_all(body.as_bytes()).expect("sent");
+    stream
+}
+
+/// Sequences that run and that wait.
+fn load(host: &TestHost) -> (u64, u64) {
+    let ready = host.client().get("/readyz").json();
+    let models = ready["models"].as_array().expect("a list").clone();
+    let model = models
+        .into_iter()
+        .find(|model| model["name"] == "smollm2")
+        .expect("it is there");
+    (
+        model["running"].as_u64().expect("a number"),
+        model["queue_len"].as_u64().expect("a number"),
+    )
+}
+
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{what} did not come about"
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_stream_is_events_of_chunks_and_ends_with_done() {
+    let answer = demo()
+        .client()
+        .post("/v1/chat/completions", ask(json!({ "stream": true })));
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
+    assert_eq!(answer.header("cache-control"), Some("no-cache"));
+    assert_eq!(answer.header("content-length"), None);
+    let text = String::from_utf8(answer.body).expect("UTF-8");
+    let events: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .collect();
+    let (last, chunks) = events.split_last().expect("events");
+    assert_eq!(*last, "[DONE]");
+    for chunk in chunks {
+        let chunk: Value = serde_json::from_str(chunk).expect("JSON");
+        assert_eq!(chunk["object"], "chat.completion.chunk");
+        assert!(chunk.get("usage").is_none(), "{chunk}");
+        assert!(chunk["choices"][0].get("finish_reason").is_some(), "{chunk}");
+    }
+    assert!(chunks.len() > 8, "{text}");
+}
+
+#[test]
+fn generates_on_its_own_path_whole_and_as_events() {
+    let client = demo().client();
+    let whole = client.post("/assistant", ask(json!({}))).json();
+    assert_eq!(whole["usage"]["completion_tokens"], 12);
+    let body =
+        String::from_utf8(client.post("/assistant", ask(json!({ "stream": true }))).body).expect("UTF-8");
+    let events: Vec<Value> = body
+        .split("data: ")
+        .filter_map(|event| serde_json::from_str(event.split("\n\n").next()?).ok())
+        .collect();
+    let text: String = events.iter().filter_map(|event| event["text"].as_str()).collect();
+    assert_eq!(whole["text"], Value::String(text), "{body}");
+    let end = events.last().expect("an event");
+    assert_eq!(
+        (&end["done"], &end["finish_reason"]),
+        (&json!(true), &json!("length"))
+    );
+    let missing = client.post("/assistant", "{}").problem();
+    assert_eq!(
+        (&missing["type"], &missing["loc"][1]),
+        (&json!("missing"), &json!("prompt"))
+    );
+}
+
+#[test]
+fn a_client_that_leaves_frees_its_slot_whole_or_streamed_queued_or_running() {
+    let host = TestHost::start(&demo_config("").replace("slots = 8", "slots = 1"));
+    for stream in [true, false] {
+        let long =
+            ask(json!({ "stream": stream, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } }));
+        let running = send(&host, "/v1/chat/completions", &long);
+        eventually("a running sequence", || load(&host) == (1, 0));
+        let queued = send(&host, "/v1/chat/completions", &long);
+        eventually("a queued sequence", || load(&host) == (1, 1));
+        drop(queued);
+        // Who waits leaves the queue when it is next looked at, which is when the slot is free.
+        drop(running);
+        eventually("a free slot", || load(&host) == (0, 0));
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody() {
+    let host = TestHost::start(&demo_config(""));
+    let long = ask(json!({ "stream": true, "max_tokens": 400, "logit_bias": { "2": -100, "0": -100 } }));
+    let mut deaf = send(&host, "/v1/chat/completions", &long);
+    let others = host.client().post("/v1/chat/completions", ask(json!({}))).json();
+    assert_eq!(others["usage"]["completion_tokens"], 12);
+    // What it did not read is there when it does.
+    let mut text = String::new();
+    deaf.read_to_string(&mut text).expect("the rest");
+    assert!(text.contains("[DONE]"), "{text}");
+}
+
+#[test]
+fn a_full_queue_is_503_with_retry_after_before_anything_is_sent() {
+    let config = demo_config("").replace("slots = 8", "slots = 1, queue_len_max = 1");
+    let host = TestHost::start(&config);
+    let long = ask(json!({ "stream": true, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } }));
+    let _running = send(&host, "/v1/chat/completions", &long);
+    eventually("a running sequence", || load(&host).0 == 1);
+    let _queued = send(&host, "/v1/chat/completions", &long);
+    eventually("a queued sequence", || load(&host).1 == 1);
+    let refused = host.client().post("/v1/chat/completions", &long);
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(refused.json()["error"]["code"], "queue_full");
+}
+
+#[test]
+fn a_stream_that_takes_too_long_says_so_and_is_not_ended_as_if_whole() {
+    let config = demo_config("").replace("path = \"/assistant\"", "path = \"/assistant\"\ntimeout = \"1s\"");
+    let host = TestHost::start(&config);
+    let long = ask(json!({ "stream": true, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } }));
+    let answer = host.client().post("/v1/chat/completions", long);
+    let text = String::from_utf8(answer.body).expect("UTF-8");
+    assert!(
+        text.contains("\"code\":\"timeout\"") && !text.contains("[DONE]"),
+        "{text}"
+    );
+}

@@ -1,0 +1,87 @@
+"""OpenAI's own client against a host that generates: whole answers and streams, parameters, errors.
+
+openai_chat.py BASE_URL
+"""
+
+import sys
+
+import openai
+
+client = openai.OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0)
+FRUITS = [{"role": "user", "content": "List three fruits."}]
+
+
+def chat(messages=FRUITS, **arguments):
+    return client.chat.completions.create(model="assistant", messages=messages, temperature=0, **arguments)
+
+
+whole = chat(max_tokens=24)
+choice = whole.choices[0]
+assert choice.message.role == "assistant" and "Bananas" in choice.message.content, choice
+assert choice.finish_reason == "length" and whole.usage.completion_tokens == 24, whole.usage
+assert whole.usage.total_tokens == whole.usage.prompt_tokens + 24
+
+chunks = list(chat(max_tokens=24, stream=True, stream_options={"include_usage": True}))
+text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+assert text == choice.message.content, text
+assert chunks[0].choices[0].delta.role == "assistant"
+assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
+assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens == 24
+assert len({chunk.id for chunk in chunks}) == 1 and len(chunks) > 15
+assert all(chunk.usage is None for chunk in chat(max_tokens=2, stream=True))
+
+assert chat(max_tokens=64, stop=["Bananas"]).choices[0].message.content.endswith("1. ")
+parts = [{"role": "user", "content": [{"type": "text", "text": "List three"}, {"type": "text", "text": " fruits."}]}]
+assert chat(parts, max_tokens=24).choices[0].message.content == choice.message.content
+
+several = client.chat.completions.create(
+    model="assistant", messages=FRUITS, max_tokens=12, n=3, seed=7, temperature=1.5, stream=True
+)
+texts = {}
+for chunk in several:
+    texts[chunk.choices[0].index] = texts.get(chunk.choices[0].index, "") + (chunk.choices[0].delta.content or "")
+again = client.chat.completions.create(
+    model="assistant", messages=FRUITS, max_tokens=12, n=3, seed=7, temperature=1.5
+)
+assert len(set(texts.values())) > 1 and [texts[index] for index in range(3)] == [
+    choice.message.content for choice in again.choices
+], texts
+
+tokens = chat(max_tokens=4, logprobs=True, top_logprobs=2).choices[0].logprobs.content
+assert len(tokens) == 4 and all(len(token.top_logprobs) == 2 for token in tokens), tokens
+assert "".join(token.token for token in tokens) == chat(max_tokens=4).choices[0].message.content
+assert all(token.logprob == token.top_logprobs[0].logprob <= 0 for token in tokens)
+
+completion = client.completions.create(model="assistant", prompt="Once upon a time, in a small village,", temperature=0)
+assert completion.usage.completion_tokens == 16 and completion.choices[0].text, completion
+streamed = client.completions.create(
+    model="assistant", prompt="Once upon a time, in a small village,", temperature=0, stream=True
+)
+assert "".join(chunk.choices[0].text for chunk in streamed) == completion.choices[0].text
+
+
+def refused(kind, param=None, **arguments):
+    try:
+        client.chat.completions.create(**{"model": "assistant", "messages": FRUITS, **arguments})
+    except kind as error:
+        assert param is None or error.param == param, (error.param, param)
+        return error
+    raise AssertionError(f"{kind.__name__} was expected of {arguments}")
+
+
+bad = openai.BadRequestError
+assert refused(openai.NotFoundError, model="none").code == "model_not_found"
+refused(bad, "model", model="embed")
+refused(bad, "messages", messages=[])
+refused(bad, "messages.0.role", messages=[{"role": "king", "content": "x"}])
+picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+refused(bad, "messages.0.content.0", messages=[{"role": "user", "content": picture}])
+for name, value in [
+    ("max_tokens", 0), ("max_tokens", -1), ("temperature", 3), ("stop", list("abcde")), ("logit_bias", {"x": 1}),
+    ("n", 9), ("tools", [{"type": "function", "function": {"name": "f"}}]),
+]:
+    refused(bad, name, **{name: value})
+long = refused(bad, messages=[{"role": "user", "content": "word " * 3000}])
+assert long.code == "context_length_exceeded" and "2048" in long.message and "30" in long.message, long
+assert chat(max_tokens=10**9, stop=["\n"]).choices[0].finish_reason == "stop", "a huge limit is the context's"
+print("all is well")
