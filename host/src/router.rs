@@ -15,6 +15,8 @@ pub enum Route<'a> {
     Completions,
     /// `POST /v1/embeddings`.
     Embeddings,
+    /// One of Ollama's paths.
+    Ollama(Ollama),
     /// `GET /v1/models`.
     Models,
     /// `GET /v1/models/{id}`; an id may hold slashes.
@@ -23,6 +25,29 @@ pub enum Route<'a> {
     Live,
     /// `GET /readyz`: which models, plugins and endpoints are ready, and why not.
     Ready,
+}
+
+/// Ollama's paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ollama {
+    /// `GET /`: a client's way to ask whether anybody is there.
+    Root,
+    /// `GET /api/version`.
+    Version,
+    /// `GET /api/tags`: the models.
+    Tags,
+    /// `GET /api/ps`: the models that are loaded.
+    Ps,
+    /// `POST /api/show`.
+    Show,
+    /// `POST /api/generate`.
+    Generate,
+    /// `POST /api/chat`.
+    Chat,
+    /// `POST /api/embed`.
+    Embed,
+    /// `POST /api/embeddings`, which `/api/embed` replaces.
+    Embeddings,
 }
 
 /// Why nothing answers a request.
@@ -44,6 +69,8 @@ pub enum Dialect {
     Endpoint,
     /// OpenAI's, under `/v1`.
     OpenAi,
+    /// Ollama's, under `/api`.
+    Ollama,
 }
 
 impl Dialect {
@@ -52,6 +79,8 @@ impl Dialect {
     pub fn of(path: &str) -> Self {
         if path == "/v1" || path.starts_with("/v1/") {
             Self::OpenAi
+        } else if path == "/api" || path.starts_with("/api/") {
+            Self::Ollama
         } else {
             Self::Endpoint
         }
@@ -63,6 +92,7 @@ impl Dialect {
         match self {
             Self::Endpoint => "endpoint",
             Self::OpenAi => "openai",
+            Self::Ollama => "ollama",
         }
     }
 }
@@ -125,6 +155,15 @@ impl Router {
             "/v1/completions" => (Route::Completions, "POST"),
             "/v1/embeddings" => (Route::Embeddings, "POST"),
             "/v1/models" => (Route::Models, "GET, HEAD"),
+            "/" => (Route::Ollama(Ollama::Root), "GET, HEAD"),
+            "/api/version" => (Route::Ollama(Ollama::Version), "GET, HEAD"),
+            "/api/tags" => (Route::Ollama(Ollama::Tags), "GET, HEAD"),
+            "/api/ps" => (Route::Ollama(Ollama::Ps), "GET, HEAD"),
+            "/api/show" => (Route::Ollama(Ollama::Show), "POST"),
+            "/api/generate" => (Route::Ollama(Ollama::Generate), "POST"),
+            "/api/chat" => (Route::Ollama(Ollama::Chat), "POST"),
+            "/api/embed" => (Route::Ollama(Ollama::Embed), "POST"),
+            "/api/embeddings" => (Route::Ollama(Ollama::Embeddings), "POST"),
             "/healthz" => (Route::Live, "GET, HEAD"),
             "/readyz" => (Route::Ready, "GET, HEAD"),
             _ => (
@@ -211,5 +250,6 @@ mod tests {
     fn tells_the_dialect_by_the_path() {
         assert_eq!(Dialect::of("/v1/embeddings"), Dialect::OpenAi);
         assert_eq!(Dialect::of("/v10"), Dialect::Endpoint);
+        assert_eq!(Dialect::of("/api/chat"), Dialect::Ollama);
     }
 }

@@ -10,11 +10,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 
-use super::dialect::{chat, endpoint, node, openai};
+use super::dialect::{chat, endpoint, node, ollama, openai};
 use super::{Response, body, full, respond};
 use crate::app::App;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
-use crate::router::{Dialect, Miss, Route};
+use crate::router::{Dialect, Miss, Ollama, Route};
 
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_LEN_MAX: usize = 128;
@@ -75,6 +75,17 @@ async fn route(app: &App, parts: Parts, incoming: Incoming, id: &str) -> Result<
             };
             chat::answer(&generation, kind, received).await
         }
+        Route::Ollama(path) => match path {
+            Ollama::Root => Ok(ollama::root()),
+            Ollama::Version => Ok(ollama::version()),
+            Ollama::Tags => Ok(ollama::tags(&generation)),
+            Ollama::Ps => Ok(ollama::ps(&generation)),
+            Ollama::Show | Ollama::Generate | Ollama::Chat | Ollama::Embed | Ollama::Embeddings => {
+                let time_max = app.config().server.request_timeout.0;
+                let received = received(app, parts, incoming, id, time_max).await?;
+                ollama::post(&generation, path, received).await
+            }
+        },
         Route::Embeddings => {
             let time_max = app.config().server.request_timeout.0;
             openai::embeddings(&generation, received(app, parts, incoming, id, time_max).await?).await
@@ -102,7 +113,10 @@ async fn received(
     time_max: Duration,
 ) -> Result<Received, RequestError> {
     let since = Instant::now();
-    check_media_type(&parts.headers)?;
+    // Ollama takes any, and those who use it with curl send what curl sends.
+    if Dialect::of(parts.uri.path()) != Dialect::Ollama {
+        check_media_type(&parts.headers)?;
+    }
     // A client that asks first has not sent a body that is refused by its length, and need not.
     let asks_first = parts.headers.contains_key(http::header::EXPECT);
     let refused = if asks_first {

@@ -104,6 +104,14 @@ fn dress(dialect: Dialect, described: &Description<'_>, request_id: &str) -> (u1
     match dialect {
         Dialect::Endpoint => (described.status, endpoint_clothes(described, request_id)),
         Dialect::OpenAi => openai_clothes(described),
+        Dialect::Ollama => {
+            let status = if described.status == 422 {
+                400
+            } else {
+                described.status
+            };
+            (status, json!({ "error": described.message }))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
 use selvedge_model::generate::TokenReport;
@@ -114,6 +115,7 @@ pub struct Running {
     /// What is told before the events: all of it, where post-processors saw the whole.
     ready: VecDeque<Told>,
     counts: Counts,
+    first_at: Option<Instant>,
 }
 
 impl Running {
@@ -162,6 +164,7 @@ impl Running {
             events,
             ready: VecDeque::new(),
             counts: Counts::default(),
+            first_at: None,
         })
     }
 
@@ -177,7 +180,9 @@ impl Running {
         if self.ended == self.count {
             return None;
         }
-        match self.events.next().await {
+        let event = self.events.next().await;
+        self.first_at.get_or_insert_with(Instant::now);
+        match event {
             Some((choice, Ok(Event::Text(piece)))) => Some(Ok(Told::Text { choice, piece })),
             Some((choice, Ok(Event::Done(done)))) => {
                 self.ended += 1;
@@ -286,6 +291,12 @@ impl Running {
             counts: self.counts,
             json,
         })
+    }
+
+    /// When the model first told something: the prompt was read then.
+    #[must_use]
+    pub fn first_at(&self) -> Option<Instant> {
+        self.first_at
     }
 
     /// Answers to the prompt.

@@ -165,3 +165,18 @@ fn a_stream_that_takes_too_long_says_so_and_is_not_ended_as_if_whole() {
         "{text}"
     );
 }
+
+#[test]
+fn ollama_s_older_path_embeds_one_prompt_whatever_the_content_type() {
+    let host = TestHost::start(&demo_config("\n[endpoints.bare]\nmodel = \"minilm\"\n"));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = json!({ "model": "bare", "prompt": "a" }).to_string();
+    let answer = host
+        .client()
+        .send("POST", "/api/embeddings", &form, body.as_bytes())
+        .json();
+    assert_eq!(answer["embedding"].as_array().map(Vec::len), Some(384));
+    let refused = host.client().post("/api/embeddings", "{");
+    assert_eq!((refused.status, refused.json()["error"].is_string()), (400, true));
+    assert_eq!(host.client().get("/").body, b"Ollama is running");
+}

@@ -11,4 +11,4 @@ mod endpoints;
 mod generate;
 mod host;
 mod lifetime;
-mod openai;
+mod python_clients;

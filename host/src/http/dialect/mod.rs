@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod endpoint;
 pub mod node;
+pub mod ollama;
 pub mod openai;
 pub mod tensors;
 

@@ -1,4 +1,4 @@
-//! OpenAI's own Python client against the host: `host/tests/python/`.
+//! OpenAI's and Ollama's own Python clients against the host: `host/tests/python/`.
 
 use std::process::Command;
 
@@ -24,6 +24,12 @@ fn python(script: &str, arguments: &[&str]) -> String {
 #[test]
 fn the_openai_client_chats_whole_and_bit_by_bit_and_sees_its_own_errors() {
     let out = python("openai_chat.py", &[&format!("http://{}/v1", demo().address())]);
+    assert!(out.contains("all is well"), "{out}");
+}
+
+#[test]
+fn the_ollama_client_chats_generates_embeds_lists_models_and_sees_its_own_errors() {
+    let out = python("ollama_client.py", &[&format!("http://{}", demo().address())]);
     assert!(out.contains("all is well"), "{out}");
 }
 

@@ -1,0 +1,470 @@
+//! Ollama's dialect: `/api/chat`, `/api/generate`, `/api/embed` and what its clients ask about models.
+//!
+//! Answers are lines of JSON, streamed unless the request says `"stream": false`. An endpoint's name is a model's, with or
+//! without the tag `latest`; times are nanoseconds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use selvedge_model::{Finish, Input, Message, Task, Text};
+use selvedge_plugin::value::Output;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Next, Timed, chat, check_finite, generate, openai, ready, run};
+use crate::generation::{Endpoint, EndpointState, Generation, Ready};
+use crate::http::handle::Received;
+use crate::http::{Response, full, respond, sse};
+use crate::pipeline::generate::{Counts, Order, Prompt, Told};
+use crate::pipeline::params::Params;
+use crate::pipeline::{ClientFault, HostFault, RequestError};
+use crate::router::{Dialect, Ollama};
+
+/// `GET /`.
+#[must_use]
+pub fn root() -> Response {
+    let mut response = Response::new(full("Ollama is running"));
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+/// `GET /api/version`: of this node.
+#[must_use]
+pub fn version() -> Response {
+    respond::json(StatusCode::OK, &json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// `GET /api/tags`: the endpoints that serve.
+#[must_use]
+pub fn tags(generation: &Generation) -> Response {
+    let models: Vec<Value> = serving(generation).map(|ready| entry(ready)).collect();
+    respond::json(StatusCode::OK, &json!({ "models": models }))
+}
+
+/// `GET /api/ps`: the same, since models stay loaded.
+#[must_use]
+pub fn ps(generation: &Generation) -> Response {
+    let running = |ready: &Arc<Ready>| {
+        let mut entry = entry(ready);
+        entry["expires_at"] = json!("9999-12-31T23:59:59Z");
+        entry["size_vram"] = json!(0);
+        if let Some((options, _)) = ready.model.generates() {
+            entry["context_length"] = json!(options.context_max);
+        }
+        entry
+    };
+    let models: Vec<Value> = serving(generation).map(running).collect();
+    respond::json(StatusCode::OK, &json!({ "models": models }))
+}
+
+fn serving(generation: &Generation) -> impl Iterator<Item = &Arc<Ready>> {
+    generation
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| match &endpoint.state {
+            EndpointState::Ready(ready) => Some(ready),
+            EndpointState::Broken(_) => None,
+        })
+}
+
+fn entry(ready: &Ready) -> Value {
+    let (name, file) = (format!("{}:latest", ready.name), ready.model.file());
+    let metadata = std::fs::metadata(file);
+    let modified = metadata
+        .as_ref()
+        .ok()
+        .and_then(|metadata| metadata.modified().ok());
+    json!({
+        "name": name,
+        "model": name,
+        "modified_at": timestamp(modified.unwrap_or(SystemTime::UNIX_EPOCH)),
+        "size": metadata.map(|metadata| metadata.len()).unwrap_or_default(),
+        "digest": digest(ready),
+        "details": details(ready),
+    })
+}
+
+fn details(ready: &Ready) -> Value {
+    let family = ready.model.card().task.name();
+    json!({
+        "parent_model": "", "format": "onnx", "family": family, "families": [family],
+        "parameter_size": "", "quantization_level": "",
+    })
+}
+
+/// Of the model's file, as its card has it; else of its name, since clients want one.
+fn digest(ready: &Ready) -> String {
+    let card = ready.model.card();
+    let name = ready
+        .model
+        .file()
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let known = name.and_then(|name| card.sha256.get(&name).cloned());
+    known.unwrap_or_else(|| {
+        let hash = Sha256::digest(card.name.as_bytes());
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    })
+}
+
+fn timestamp(at: SystemTime) -> String {
+    humantime::format_rfc3339_nanos(at).to_string()
+}
+
+/// Answers a request with a body.
+///
+/// # Errors
+///
+/// Where the body is not as it must be, no endpoint has the name, or the pipeline ends in an error.
+pub async fn post(
+    generation: &Generation,
+    path: Ollama,
+    received: Received,
+) -> Result<Response, RequestError> {
+    let fields = openai::object(&received.body)?;
+    let name = openai::model_name(&fields)?;
+    let endpoint = ready(find(generation, &name)?)?;
+    match path {
+        Ollama::Show => Ok(show(endpoint)),
+        Ollama::Embed | Ollama::Embeddings => embed(endpoint, path, &received).await,
+        _ => text(endpoint, path, name, &fields, received).await,
+    }
+}
+
+fn find<'a>(generation: &'a Generation, name: &str) -> Result<&'a Endpoint, ClientFault> {
+    let plain = name.strip_suffix(":latest").unwrap_or(name);
+    let found = generation.endpoint(plain).or_else(|| generation.endpoint(name));
+    found.ok_or_else(|| ClientFault::UnknownModel(name.to_owned()))
+}
+
+fn show(ready: &Ready) -> Response {
+    let card = ready.model.card();
+    let capability = match card.task {
+        Task::TextGeneration => "completion",
+        Task::FeatureExtraction => "embedding",
+        Task::TextClassification | Task::Tensor => card.task.name(),
+    };
+    let mut info = json!({ "general.architecture": card.task.name(), "general.basename": card.name });
+    if let Some((options, _)) = ready.model.generates() {
+        info["general.context_length"] = json!(options.context_max);
+    }
+    let entry = entry(ready);
+    respond::json(
+        StatusCode::OK,
+        &json!({
+            "license": card.licence, "modelfile": "", "parameters": "", "template": "",
+            "details": entry["details"], "model_info": info, "capabilities": [capability],
+            "modified_at": entry["modified_at"],
+        }),
+    )
+}
+
+async fn embed(endpoint: &Arc<Ready>, path: Ollama, received: &Received) -> Result<Response, RequestError> {
+    let started = Instant::now();
+    let task = endpoint.model.card().task;
+    if task != Task::FeatureExtraction {
+        return Err(wrong_task(endpoint).into());
+    }
+    let decode = |body: &[u8]| Ok(Input::Texts(embed_inputs(path, &openai::object(body)?)?));
+    embed_inputs(path, &openai::object(&received.body)?)?;
+    let answer = run(endpoint, received, Dialect::Ollama, decode).await?;
+    let Output::Embeddings(mut vectors) = answer.output else {
+        let reason = "a post-processor left something else than embeddings".to_owned();
+        let endpoint = endpoint.name.as_ref().to_owned();
+        return Err(HostFault::Unavailable { endpoint, reason }.into());
+    };
+    check_finite(&vectors)?;
+    if path == Ollama::Embeddings {
+        return Ok(respond::json(
+            StatusCode::OK,
+            &json!({ "embedding": vectors.pop() }),
+        ));
+    }
+    let fields = openai::object(&received.body)?;
+    if let Some(dimensions) = fields
+        .get("dimensions")
+        .and_then(Value::as_u64)
+        .filter(|dimensions| *dimensions > 0)
+    {
+        let dimensions = usize::try_from(dimensions).unwrap_or(usize::MAX);
+        for vector in &mut vectors {
+            selvedge_model::model::shorten(vector, dimensions);
+        }
+    }
+    Ok(respond::json(
+        StatusCode::OK,
+        &json!({
+            "model": fields["model"], "embeddings": vectors, "total_duration": nanos(started.elapsed()),
+            "load_duration": 0, "prompt_eval_count": answer.usage.prompt_tokens,
+        }),
+    ))
+}
+
+fn embed_inputs(path: Ollama, fields: &Map<String, Value>) -> Result<Vec<Text>, ClientFault> {
+    let key = if path == Ollama::Embeddings {
+        "prompt"
+    } else {
+        "input"
+    };
+    let text = |value: &Value| match value.as_str() {
+        Some(text) if !text.is_empty() => Ok(Text::Text(text.to_owned())),
+        _ => Err(bad(
+            key,
+            "must be a text or an array of texts, none of them empty",
+        )),
+    };
+    match fields.get(key) {
+        Some(Value::Array(texts)) if !texts.is_empty() => texts.iter().map(text).collect(),
+        Some(value) => Ok(vec![text(value)?]),
+        None => Err(bad(key, "is missing")),
+    }
+}
+
+fn bad(param: &str, why: &str) -> ClientFault {
+    ClientFault::BadBody {
+        kind: "invalid_value",
+        param: param.to_owned(),
+        message: format!("`{param}` {why}"),
+    }
+}
+
+fn wrong_task(endpoint: &Ready) -> ClientFault {
+    ClientFault::WrongTask {
+        endpoint: endpoint.name.as_ref().to_owned(),
+        task: endpoint.model.card().task.name(),
+    }
+}
+
+/// `/api/chat` and `/api/generate`.
+async fn text(
+    endpoint: &Arc<Ready>,
+    path: Ollama,
+    model: String,
+    fields: &Map<String, Value>,
+    received: Received,
+) -> Result<Response, RequestError> {
+    if endpoint.model.card().task != Task::TextGeneration {
+        return Err(wrong_task(endpoint).into());
+    }
+    let lines = Lines {
+        path,
+        model,
+        started: Instant::now(),
+    };
+    if let Some(reason) = only_loads(path, fields) {
+        return Ok(respond::json(StatusCode::OK, &lines.line("", Some(reason))));
+    }
+    order(path, fields)?;
+    let decode = |body: &[u8]| Ok(order(path, &openai::object(body)?)?);
+    let mut timed = generate(endpoint, &received, Dialect::Ollama, decode).await?;
+    if fields.get("stream") == Some(&Value::Bool(false)) {
+        let completed = timed.complete().await?;
+        let first = timed.running().first_at();
+        let choice = &completed.choices[0];
+        return Ok(respond::json(
+            StatusCode::OK,
+            &lines.last(&choice.text, choice.finish, completed.counts, first),
+        ));
+    }
+    timed.settle().await?;
+    let stream = Stream {
+        lines,
+        timed,
+        id: received.id,
+        over: false,
+    };
+    Ok(sse::response("application/x-ndjson", stream, Stream::next))
+}
+
+/// A request without a prompt loads a model, or with `keep_alive: 0` unloads it; here it stays.
+fn only_loads(path: Ollama, fields: &Map<String, Value>) -> Option<&'static str> {
+    let is_empty = match (path, fields.get("prompt"), fields.get("messages")) {
+        (Ollama::Generate, prompt, _) => prompt.is_none_or(|prompt| prompt == ""),
+        (_, _, messages) => messages.is_none_or(|messages| messages.as_array().is_some_and(Vec::is_empty)),
+    };
+    let unloads = fields.get("keep_alive").is_some_and(|time| *time == json!(0));
+    is_empty.then_some(if unloads { "unload" } else { "load" })
+}
+
+fn order(path: Ollama, fields: &Map<String, Value>) -> Result<Order, ClientFault> {
+    refuse_unsupported(fields)?;
+    let params = params(fields.get("options"))?;
+    let prompt = if path == Ollama::Chat {
+        Prompt::Messages(chat::messages(fields)?)
+    } else {
+        let text = |key: &str| match fields.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+            Some(_) => Err(bad(key, "must be a text")),
+        };
+        let prompt = text("prompt")?.unwrap_or_default();
+        let message = |role: &str, content: String| Message {
+            role: role.to_owned(),
+            content,
+        };
+        if fields.get("raw") == Some(&Value::Bool(true)) {
+            Prompt::Text(prompt)
+        } else {
+            let system = text("system")?.map(|system| message("system", system));
+            Prompt::Messages(system.into_iter().chain([message("user", prompt)]).collect())
+        }
+    };
+    Ok(Order {
+        prompt: Ok(prompt),
+        params,
+    })
+}
+
+fn refuse_unsupported(fields: &Map<String, Value>) -> Result<(), ClientFault> {
+    for key in [
+        "tools", "images", "format", "think", "template", "suffix", "context", "logprobs",
+    ] {
+        let idle = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        };
+        if fields.get(key).is_some_and(|value| !idle(value)) {
+            return Err(bad(key, "is not supported by this model"));
+        }
+    }
+    Ok(())
+}
+
+/// Ollama's names of OpenAI's parameters.
+const NAMES: [(&str, &str); 10] = [
+    ("num_predict", "max_tokens"),
+    ("temperature", "temperature"),
+    ("top_k", "top_k"),
+    ("top_p", "top_p"),
+    ("min_p", "min_p"),
+    ("seed", "seed"),
+    ("stop", "stop"),
+    ("repeat_penalty", "repetition_penalty"),
+    ("presence_penalty", "presence_penalty"),
+    ("frequency_penalty", "frequency_penalty"),
+];
+
+/// `options`, with Ollama's defaults. What is not known is ignored, as Ollama does.
+fn params(options: Option<&Value>) -> Result<Params, ClientFault> {
+    let mut fields = Map::new();
+    for (key, value) in [
+        ("temperature", json!(0.8)),
+        ("top_k", json!(40)),
+        ("top_p", json!(0.9)),
+    ] {
+        fields.insert(key.to_owned(), value);
+    }
+    let empty = Map::new();
+    let options = match options {
+        None | Some(Value::Null) => &empty,
+        Some(Value::Object(options)) => options,
+        Some(_) => return Err(bad("options", "must be an object")),
+    };
+    for (ours, theirs) in NAMES {
+        // A negative limit is none.
+        let unlimited =
+            |value: &Value| ours == "num_predict" && value.as_i64().is_some_and(|limit| limit < 0);
+        if let Some(value) = options.get(ours).filter(|value| !unlimited(value)) {
+            fields.insert(theirs.to_owned(), value.clone());
+        }
+    }
+    Params::read(&fields).map_err(|fault| match fault {
+        ClientFault::BadBody { kind, param, message } => {
+            let ours = NAMES
+                .iter()
+                .find(|(_, theirs)| *theirs == param)
+                .map_or(param.as_str(), |(ours, _)| ours);
+            let message = message.replace(&param, &format!("options.{ours}"));
+            ClientFault::BadBody {
+                kind,
+                param: format!("options.{ours}"),
+                message,
+            }
+        }
+        other => other,
+    })
+}
+
+/// What all lines of an answer have alike, and when its parts began.
+struct Lines {
+    path: Ollama,
+    model: String,
+    started: Instant,
+}
+
+impl Lines {
+    fn line(&self, text: &str, done: Option<&str>) -> Value {
+        let mut line = json!({ "model": self.model, "created_at": timestamp(SystemTime::now()) });
+        if self.path == Ollama::Chat {
+            line["message"] = json!({ "role": "assistant", "content": text });
+        } else {
+            line["response"] = json!(text);
+        }
+        line["done"] = json!(done.is_some());
+        if let Some(reason) = done {
+            line["done_reason"] = json!(reason);
+        }
+        line
+    }
+
+    fn last(&self, text: &str, finish: Finish, counts: Counts, first: Option<Instant>) -> Value {
+        let mut line = self.line(
+            text,
+            Some(match finish {
+                Finish::Stop => "stop",
+                Finish::Length => "length",
+            }),
+        );
+        let first = first.unwrap_or_else(Instant::now);
+        line["total_duration"] = json!(nanos(self.started.elapsed()));
+        line["load_duration"] = json!(0);
+        line["prompt_eval_count"] = json!(counts.prompt);
+        line["prompt_eval_duration"] = json!(nanos(first - self.started));
+        line["eval_count"] = json!(counts.completion);
+        line["eval_duration"] = json!(nanos(first.elapsed()));
+        line
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// An answer that is being written.
+struct Stream {
+    lines: Lines,
+    timed: Timed,
+    id: String,
+    over: bool,
+}
+
+impl Stream {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        loop {
+            if self.over {
+                return None;
+            }
+            let line = match self.timed.next().await {
+                // Lines of JSON have no comments; the next token is the sign of life.
+                Ok(Next::Quiet) => continue,
+                Ok(Next::End) => return None,
+                Ok(Next::Told(Told::Text { piece, .. })) => self.lines.line(&piece.text, None),
+                Ok(Next::Told(Told::End { finish, .. })) => {
+                    let running = self.timed.running();
+                    self.lines.last("", finish, running.counts(), running.first_at())
+                }
+                Err(error) => {
+                    self.over = true;
+                    respond::stream_error(Dialect::Ollama, &error, &self.id)
+                }
+            };
+            return Some((format!("{line}\n").into(), self));
+        }
+    }
+}
