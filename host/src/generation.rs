@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use selvedge_model::{BatchOptions, GenerateOptions, Model, ModelOptions, Runtime};
+use selvedge_model::{BatchOptions, GenerateOptions, Model, ModelOptions, Runtime, Task};
 use selvedge_plugin::{AttachOptions, Attachment, Plugin, Sandbox, Stage, Start};
 
 use crate::config::{self, Config, OnError, Startup};
@@ -258,13 +258,9 @@ async fn attach_plugin(
             "{place}: `on_error = \"skip\"` is not for a validator: what nobody checked must not pass"
         ));
     }
-    if plugin
-        .stages
-        .iter()
-        .all(|stage| matches!(stage, Stage::Stream | Stage::Observe))
-    {
+    if plugin.stages.iter().all(|stage| *stage == Stage::Observe) {
         return Err(format!(
-            "{place}: it has no stage that this version of Selvedge calls (stream, observe)"
+            "{place}: it has no stage that this version of Selvedge calls (observe)"
         ));
     }
     let options = AttachOptions {
@@ -306,6 +302,16 @@ fn join(
             None
         }
     };
+    let streams = |attached: &Attached| attached.attachment.has_stage(Stage::Stream);
+    if let (Some(model), Some(plugin)) = (&model, attached.iter().find(|attached| streams(attached))) {
+        let (task, plugin) = (model.card().task, &plugin.attachment.plugin().name);
+        if task != Task::TextGeneration {
+            reasons.push(format!(
+                "endpoints.{name}.plugins (`{plugin}`): it works on text as it is generated, and the model is for {}",
+                task.name()
+            ));
+        }
+    }
     match model {
         Some(model) if reasons.is_empty() => {
             let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;

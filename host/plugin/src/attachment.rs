@@ -93,7 +93,7 @@ impl Linked {
         self.answer(outcome)
     }
 
-    fn answer<T: Len>(&self, outcome: Outcome<T>) -> Result<T, Fault> {
+    pub(crate) fn answer<T: Len>(&self, outcome: Outcome<T>) -> Result<T, Fault> {
         let limits = &self.identity.limits;
         let answer = outcome.map_err(|error| classify(&error, limits))??;
         let (len, max) = (answer.len(), limits.output);
@@ -109,8 +109,8 @@ impl Linked {
 #[derive(Clone)]
 pub struct Attachment {
     plugin: Arc<Plugin>,
-    linked: Arc<Linked>,
-    shared: Arc<Shared>,
+    pub(crate) linked: Arc<Linked>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Attachment {
@@ -200,7 +200,7 @@ impl Attachment {
             .map_err(|fault| self.error(fault))
     }
 
-    fn error(&self, fault: Fault) -> CallError {
+    pub(crate) fn error(&self, fault: Fault) -> CallError {
         let identity = &self.linked.identity;
         CallError {
             plugin: Arc::clone(&identity.plugin),

@@ -58,6 +58,15 @@ impl Live {
         }
         Ok(Self { store, instance })
     }
+
+    /// Gives the next call on the instance what a first one has: CPU time, and bytes that it may bring into the host.
+    pub(crate) fn renewed(&mut self) -> &mut Self {
+        let host_bytes = self.store.data().identity.limits.host_bytes;
+        self.store.set_hostcall_fuel(host_bytes);
+        self.store.set_epoch_deadline(1);
+        self.store.data_mut().begin_call();
+        self
+    }
 }
 
 /// What an error means: our own limits first, then wasmtime's, then traps; the rest is a broken ABI.

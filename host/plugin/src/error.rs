@@ -146,6 +146,14 @@ pub enum Fault {
     /// It broke the rules of the component model: a bad pointer, text that is not UTF-8, a handle that is none.
     #[error("broke the component model's rules: {0}")]
     Abi(String),
+    /// It answered with a choice that the stream does not have.
+    #[error("answered with choice {found}, and the stream has {count}")]
+    Choice {
+        /// The choice.
+        found: u32,
+        /// How many there are.
+        count: u32,
+    },
     /// It answered that it failed.
     #[error("failed ({code}): {message}")]
     Failed {
@@ -176,6 +184,7 @@ impl Fault {
             Self::Stack => "plugin-stack-overflow",
             Self::Trap(_) => "plugin-trap",
             Self::Abi(_) => "plugin-abi",
+            Self::Choice { .. } => "plugin-bad-choice",
             Self::Failed { .. } => "plugin-failed",
             Self::Busy(_) => "plugins-busy",
         }

@@ -17,6 +17,8 @@ pub mod sandbox;
 
 pub mod attachment;
 
+pub mod stream;
+
 mod abi;
 mod cache;
 mod call;
@@ -33,3 +35,4 @@ pub use inspect::{Plugin, Stage};
 pub use limits::Limits;
 pub use manifest::Manifest;
 pub use sandbox::{Sandbox, SandboxOptions};
+pub use stream::StreamInstance;

@@ -70,7 +70,7 @@ pub(crate) struct Shared {
 
 /// The instances that may be alive at once.
 pub(crate) struct Slots {
-    pub(crate) free: Semaphore,
+    pub(crate) free: Arc<Semaphore>,
     pub(crate) count: usize,
 }
 
@@ -87,7 +87,7 @@ impl Sandbox {
         let ticker = Ticker::start(&engine).map_err(LoadError::Thread)?;
         let count = options.instances_max;
         let slots = Slots {
-            free: Semaphore::new(count),
+            free: Arc::new(Semaphore::new(count)),
             count,
         };
         let compilations = AtomicU64::new(0);

@@ -114,6 +114,11 @@ impl State {
         self.usage.begin(self.identity.limits.time);
     }
 
+    /// The next call on the same instance: its CPU time is counted anew.
+    pub(crate) fn begin_call(&mut self) {
+        self.usage.begin(self.identity.limits.time);
+    }
+
     /// Takes bytes of the host's memory that the plugin has made it hold, against the plugin's own memory.
     ///
     /// # Errors

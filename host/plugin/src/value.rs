@@ -250,6 +250,26 @@ pub enum Finish {
     Error,
 }
 
+/// A piece of text of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Which of the answers, from 0.
+    pub choice: u32,
+    /// The text.
+    pub text: String,
+}
+
+/// What a stream's post-processor decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamAction {
+    /// What was pushed goes on as it is.
+    Pass,
+    /// This goes on in its place; where it is empty, the plugin holds back.
+    Emit(Vec<Chunk>),
+    /// This goes on, and then generation ends.
+    Stop(Vec<Chunk>, Finish),
+}
+
 /// What a post-processor decided.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {

@@ -314,6 +314,7 @@ fn describe_plugin(error: &CallError) -> Description<'_> {
         PluginFault::Stack => failed("ran out of stack"),
         PluginFault::Trap(_) => failed("trapped"),
         PluginFault::Abi(_) => failed("broke the component model's rules"),
+        PluginFault::Choice { .. } => failed("answered with a choice that the stream does not have"),
         PluginFault::Failed { retryable: false, .. } => failed("failed"),
         PluginFault::Failed { retryable: true, .. } => Description {
             status: 503,

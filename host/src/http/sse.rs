@@ -1,4 +1,5 @@
-//! Server-sent events: an answer that is written as it comes. https://html.spec.whatwg.org/multipage/server-sent-events.html
+//! Server-sent events: an answer that is written as it comes. See
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -9,38 +9,15 @@ use std::time::Instant;
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
 use selvedge_model::generate::TokenReport;
 use selvedge_model::{
-    Done, Event, Finish, GenerateRequest, Generation, InferError, Message, Piece, Sampling,
+    Done, Event, Finish as ModelFinish, GenerateRequest, Generation, InferError, Piece, Sampling,
 };
-use selvedge_plugin::Stage;
-use selvedge_plugin::value::{
-    Completion, Finish as PluginFinish, Output, Prompt as Rendered, Request, Usage,
-};
-use serde_json::Value;
+use selvedge_plugin::value::{Chunk, Completion, Finish, Output, Request, StreamAction, Usage};
+use selvedge_plugin::{Stage, StreamInstance};
 
-use super::params::Params;
+use super::RequestError;
+use super::order::{Order, Prompt, amend, check_logprobs, prompt_of, unavailable};
 use super::run::{postprocess, template, validate};
-use super::{ClientFault, HostFault, RequestError};
 use crate::generation::Ready;
-
-/// What is to be generated.
-#[derive(Debug)]
-pub struct Order {
-    /// What from; where the body does not say, that is an error unless a templater does.
-    pub prompt: Result<Prompt, ClientFault>,
-    /// And how.
-    pub params: Params,
-}
-
-/// What text is generated from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Prompt {
-    /// A conversation, by the model's chat template.
-    Messages(Vec<Message>),
-    /// A text, as it is.
-    Text(String),
-    /// Token ids.
-    Tokens(Vec<u32>),
-}
 
 /// One answer of several to a prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +58,14 @@ impl Counts {
         self.cached = self.cached.max(done.cached_tokens);
         self.completion += done.completion_tokens;
     }
+
+    fn usage(self) -> Usage {
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Usage {
+            prompt_tokens: narrow(self.prompt),
+            completion_tokens: narrow(self.completion),
+        }
+    }
 }
 
 /// What a running request tells.
@@ -114,6 +99,12 @@ pub struct Running {
     events: Events,
     /// What is told before the events: all of it, where post-processors saw the whole.
     ready: VecDeque<Told>,
+    /// Of each answer, where plugins are on the stream; else empty.
+    finishes: Vec<Finish>,
+    /// The plugins on the stream, in order. One that fails ends the request: what nobody saw must not pass.
+    filters: Vec<StreamInstance>,
+    /// What was waited for and not looked at yet.
+    pending: Option<Option<(usize, Result<Event, InferError>)>>,
     counts: Counts,
     first_at: Option<Instant>,
 }
@@ -143,6 +134,12 @@ impl Running {
             Prompt::Tokens(tokens) => tokens,
         };
         let params = order.params;
+        check_logprobs(endpoint, &params)?;
+        let mut filters = Vec::new();
+        for attached in endpoint.stage(Stage::Stream) {
+            let count = u32::try_from(params.count).unwrap_or(u32::MAX);
+            filters.push(attached.attachment.open_stream(&request, count).await?);
+        }
         let mut events = SelectAll::new();
         for choice in 0..params.count {
             let generation = endpoint.model.generate(GenerateRequest {
@@ -163,45 +160,151 @@ impl Running {
             ended: 0,
             events,
             ready: VecDeque::new(),
+            finishes: if filters.is_empty() {
+                Vec::new()
+            } else {
+                vec![Finish::Stop; params.count]
+            },
+            filters,
+            pending: None,
             counts: Counts::default(),
             first_at: None,
         })
     }
 
-    /// What comes next; none once all answers are complete. Nothing is lost where the future is dropped.
+    /// What comes next; none once all answers are complete. Where plugins are on the stream and the future is dropped, so must
+    /// the request be.
     ///
     /// # Errors
     ///
-    /// Where the model fails.
+    /// Where the model or a stream's plugin fails.
     pub async fn next(&mut self) -> Option<Result<Told, RequestError>> {
-        if let Some(told) = self.ready.pop_front() {
-            return Some(Ok(told));
+        loop {
+            if let Some(told) = self.ready.pop_front() {
+                return Some(Ok(told));
+            }
+            if self.ended == self.count {
+                return None;
+            }
+            let told = match self.event().await {
+                Ok(told) if self.finishes.is_empty() => return Some(Ok(told)),
+                Ok(told) => self.filter(told).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = told {
+                self.ended = self.count;
+                return Some(Err(error));
+            }
         }
-        if self.ended == self.count {
-            return None;
+    }
+
+    /// Waits until there is something for [`next`](Self::next) to work on. Nothing is lost where the future is dropped.
+    pub async fn wait(&mut self) {
+        if self.ready.is_empty() && self.ended < self.count && self.pending.is_none() {
+            self.pending = Some(self.events.next().await);
         }
-        let event = self.events.next().await;
+    }
+
+    /// What a sequence tells next.
+    async fn event(&mut self) -> Result<Told, RequestError> {
+        let event = match self.pending.take() {
+            Some(event) => event,
+            None => self.events.next().await,
+        };
         self.first_at.get_or_insert_with(Instant::now);
         match event {
-            Some((choice, Ok(Event::Text(piece)))) => Some(Ok(Told::Text { choice, piece })),
+            Some((choice, Ok(Event::Text(piece)))) => Ok(Told::Text { choice, piece }),
             Some((choice, Ok(Event::Done(done)))) => {
                 self.ended += 1;
                 self.counts.add(done);
-                Some(Ok(Told::End {
-                    choice,
-                    finish: done.finish,
-                }))
+                let finish = match done.finish {
+                    ModelFinish::Stop => Finish::Stop,
+                    ModelFinish::Length => Finish::Length,
+                };
+                Ok(Told::End { choice, finish })
             }
-            Some((_, Err(error))) => {
-                self.ended = self.count;
-                Some(Err(error.into()))
-            }
-            None => {
-                self.ended = self.count;
-                let error = InferError::Failed("a sequence ended without saying so".to_owned());
-                Some(Err(error.into()))
-            }
+            Some((_, Err(error))) => Err(error.into()),
+            None => Err(InferError::Failed("a sequence ended without saying so".to_owned()).into()),
         }
+    }
+
+    /// Has the stream's plugins see what a sequence told; what they let through is ready then. Ends wait for all answers,
+    /// since a plugin may hold text back to the last.
+    async fn filter(&mut self, told: Told) -> Result<(), RequestError> {
+        let mut stop = None;
+        match told {
+            Told::Text { choice, piece } => {
+                let choice = u32::try_from(choice).unwrap_or(u32::MAX);
+                let mut chunks = vec![Chunk {
+                    choice,
+                    text: piece.text,
+                }];
+                for filter in &mut self.filters {
+                    if chunks.is_empty() {
+                        break;
+                    }
+                    match filter.push(&chunks).await? {
+                        StreamAction::Pass => {}
+                        StreamAction::Emit(emitted) => chunks = emitted,
+                        StreamAction::Stop(last, reason) => {
+                            chunks = last;
+                            stop = stop.or(Some(reason));
+                        }
+                    }
+                }
+                self.let_go(chunks);
+            }
+            Told::End { choice, finish } => self.finishes[choice] = finish,
+        }
+        if let Some(reason) = stop {
+            // What is dropped here ends after the step that runs.
+            (self.events, self.pending) = (SelectAll::new(), None);
+            self.ended = self.count;
+            self.finishes.fill(reason);
+        }
+        if self.ended == self.count {
+            self.finish_filters().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells each plugin that the text is over; what it held back goes through those behind it.
+    async fn finish_filters(&mut self) -> Result<(), RequestError> {
+        let reason = self.finishes.first().copied().unwrap_or(Finish::Stop);
+        let mut filters = VecDeque::from(std::mem::take(&mut self.filters));
+        while let Some(filter) = filters.pop_front() {
+            let mut chunks = filter.finish(reason, self.counts.usage()).await?;
+            for behind in &mut filters {
+                if chunks.is_empty() {
+                    break;
+                }
+                match behind.push(&chunks).await? {
+                    StreamAction::Pass => {}
+                    StreamAction::Emit(emitted) | StreamAction::Stop(emitted, _) => chunks = emitted,
+                }
+            }
+            self.let_go(chunks);
+        }
+        for (choice, finish) in self.finishes.iter().copied().enumerate() {
+            self.ready.push_back(Told::End { choice, finish });
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self, chunks: Vec<Chunk>) {
+        let told = |chunk: Chunk| Told::Text {
+            choice: chunk.choice as usize,
+            piece: Piece {
+                text: chunk.text,
+                tokens: Vec::new(),
+            },
+        };
+        self.ready.extend(
+            chunks
+                .into_iter()
+                .filter(|chunk| !chunk.text.is_empty())
+                .map(told),
+        );
     }
 
     /// Waits for the first thing to tell, so that what fails at once has a status of its own. Where post-processors must
@@ -257,17 +360,10 @@ impl Running {
     }
 
     async fn postprocessed(&mut self, mut choices: Vec<Choice>) -> Result<Completed, RequestError> {
-        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let done = Completion {
             output: Output::Text(choices.iter().map(|choice| choice.text.clone()).collect()),
-            finish: match choices.first().map(|choice| choice.finish) {
-                Some(Finish::Length) => PluginFinish::Length,
-                Some(Finish::Stop) | None => PluginFinish::Stop,
-            },
-            usage: Usage {
-                prompt_tokens: narrow(self.counts.prompt),
-                completion_tokens: narrow(self.counts.completion),
-            },
+            finish: choices.first().map_or(Finish::Stop, |choice| choice.finish),
+            usage: self.counts.usage(),
         };
         let mut json = None;
         match postprocess(&self.endpoint, &self.request, done).await?.output {
@@ -321,52 +417,4 @@ fn events_of(
         Some(((choice, event), generation))
     };
     stream::unfold(generation, next).boxed()
-}
-
-fn unavailable(endpoint: &Ready, reason: String) -> RequestError {
-    let endpoint = endpoint.name.as_ref().to_owned();
-    HostFault::Unavailable { endpoint, reason }.into()
-}
-
-/// What a templater rendered, as a prompt.
-fn prompt_of(endpoint: &Ready, prompt: Rendered) -> Result<Prompt, RequestError> {
-    Ok(match prompt {
-        Rendered::Text(text) => Prompt::Text(text),
-        Rendered::TokenIds(tokens) => Prompt::Tokens(tokens),
-        Rendered::Messages(messages) => Prompt::Messages(
-            messages
-                .into_iter()
-                .map(|(role, content)| Message { role, content })
-                .collect(),
-        ),
-        Rendered::MessagesJson(json) => {
-            let messages = serde_json::from_str(&json);
-            Prompt::Messages(messages.map_err(|error| {
-                unavailable(
-                    endpoint,
-                    format!("its template renders messages that are none: {error}"),
-                )
-            })?)
-        }
-        Rendered::Texts(_) | Rendered::Tensors(_) => {
-            let reason =
-                "its template renders several texts or tensors, and its model takes one prompt".to_owned();
-            return Err(unavailable(endpoint, reason));
-        }
-    })
-}
-
-/// Takes over a templater's parameters. What is wrong with them is not the client's fault.
-fn amend(endpoint: &Ready, params: &mut Params, json: &str) -> Result<(), RequestError> {
-    let wrong = |why: String| {
-        unavailable(
-            endpoint,
-            format!("its template sets parameters that are none: {why}"),
-        )
-    };
-    match serde_json::from_str(json) {
-        Ok(Value::Object(fields)) => params.amend(&fields).map_err(|fault| wrong(fault.to_string())),
-        Ok(_) => Err(wrong("no object".to_owned())),
-        Err(error) => Err(wrong(error.to_string())),
-    }
 }

@@ -7,6 +7,8 @@ pub mod error;
 
 pub mod generate;
 
+pub mod order;
+
 pub mod params;
 
 pub mod run;

@@ -180,3 +180,68 @@ fn ollama_s_older_path_embeds_one_prompt_whatever_the_content_type() {
     assert_eq!((refused.status, refused.json()["error"].is_string()), (400, true));
     assert_eq!(host.client().get("/").body, b"Ollama is running");
 }
+
+/// The demo's `assistant` with a plugin that does its worst on the stream.
+fn hostile_config(deed: &str) -> String {
+    let plugin = format!(
+        "\n[plugins.hostile]\npath = \"{}/plugins/dist/hostile-stream.wasm\"\n",
+        crate::host::root().display()
+    );
+    let attached = format!("{{ use = \"hostile\", config = {{ push = \"{deed}\" }} }},");
+    let redact = "{ use = \"redact\", config = { builtin = [\"email\"] } },";
+    let config = demo_config(&plugin);
+    assert!(config.contains(redact));
+    config.replace(redact, &attached)
+}
+
+#[test]
+fn a_plugin_that_fails_on_a_stream_ends_it_with_an_event_and_frees_the_slot() {
+    for (deed, code) in [
+        ("trap-third", "plugin-trap"),
+        ("loop", "plugin-time-limit"),
+        ("multiply", "plugin-output-limit"),
+        ("bad-choice", "plugin-bad-choice"),
+    ] {
+        let host = TestHost::start(&hostile_config(deed));
+        let long = json!({ "stream": true, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } });
+        let answer = host.client().post("/v1/chat/completions", ask(long));
+        let text = String::from_utf8(answer.body).expect("UTF-8");
+        assert!(text.contains(code) && !text.contains("[DONE]"), "{deed}: {text}");
+        // What failed before the first words has a status of its own.
+        assert_eq!(
+            answer.status,
+            if deed == "trap-third" { 200 } else { 502 },
+            "{deed}"
+        );
+        eventually("a free slot", || load(&host) == (0, 0));
+        let whole = host.client().post("/v1/chat/completions", ask(json!({})));
+        assert_eq!(
+            (whole.status, &whole.json()["error"]["code"]),
+            (502, &json!(code)),
+            "{deed}"
+        );
+    }
+}
+
+#[test]
+fn a_plugin_can_stop_generation_and_has_the_last_word() {
+    let host = TestHost::start(&hostile_config("stop-third"));
+    let long = json!({ "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } });
+    let whole = host.client().post("/v1/chat/completions", ask(long)).json();
+    let choice = &whole["choices"][0];
+    assert_eq!(choice["finish_reason"], "content_filter", "{whole}");
+    let text = choice["message"]["content"].as_str().expect("text");
+    assert!(text.ends_with("[finished after 3 calls]"), "{text}");
+    eventually("a free slot", || load(&host) == (0, 0));
+}
+
+#[test]
+fn a_stream_plugin_is_refused_on_a_model_that_writes_no_text() {
+    let config = demo_config("").replace(
+        "{ use = \"label\", config = { labels = { spam = \"SPAM\", ham = \"HAM\" } } },",
+        "{ use = \"redact\", config = { words = [\"x\"] } },",
+    );
+    let host = TestHost::start(&config);
+    let ready = host.client().get("/readyz").json().to_string();
+    assert!(ready.contains("it works on text as it is generated"), "{ready}");
+}

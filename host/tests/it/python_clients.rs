@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::host::{demo, root};
+use crate::host::{TestHost, demo, demo_config, root};
 
 /// Runs a script of `host/tests/python` with arguments; what it prints.
 fn python(script: &str, arguments: &[&str]) -> String {
@@ -23,7 +23,8 @@ fn python(script: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn the_openai_client_chats_whole_and_bit_by_bit_and_sees_its_own_errors() {
-    let out = python("openai_chat.py", &[&format!("http://{}/v1", demo().address())]);
+    let host = TestHost::start(&demo_config("\n[endpoints.plain]\nmodel = \"smollm2\"\n"));
+    let out = python("openai_chat.py", &[&format!("http://{}/v1", host.address())]);
     assert!(out.contains("all is well"), "{out}");
 }
 

@@ -11,8 +11,8 @@ client = openai.OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0)
 FRUITS = [{"role": "user", "content": "List three fruits."}]
 
 
-def chat(messages=FRUITS, **arguments):
-    return client.chat.completions.create(model="assistant", messages=messages, temperature=0, **arguments)
+def chat(messages=FRUITS, model="assistant", **arguments):
+    return client.chat.completions.create(model=model, messages=messages, temperature=0, **arguments)
 
 
 whole = chat(max_tokens=24)
@@ -47,7 +47,7 @@ assert len(set(texts.values())) > 1 and [texts[index] for index in range(3)] == 
     choice.message.content for choice in again.choices
 ], texts
 
-tokens = chat(max_tokens=4, logprobs=True, top_logprobs=2).choices[0].logprobs.content
+tokens = chat(model="plain", max_tokens=4, logprobs=True, top_logprobs=2).choices[0].logprobs.content
 assert len(tokens) == 4 and all(len(token.top_logprobs) == 2 for token in tokens), tokens
 assert "".join(token.token for token in tokens) == chat(max_tokens=4).choices[0].message.content
 assert all(token.logprob == token.top_logprobs[0].logprob <= 0 for token in tokens)
@@ -78,10 +78,23 @@ picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAA
 refused(bad, "messages.0.content.0", messages=[{"role": "user", "content": picture}])
 for name, value in [
     ("max_tokens", 0), ("max_tokens", -1), ("temperature", 3), ("stop", list("abcde")), ("logit_bias", {"x": 1}),
-    ("n", 9), ("tools", [{"type": "function", "function": {"name": "f"}}]),
+    ("n", 9), ("logprobs", True), ("tools", [{"type": "function", "function": {"name": "f"}}]),
 ]:
     refused(bad, name, **{name: value})
 long = refused(bad, messages=[{"role": "user", "content": "word " * 3000}])
 assert long.code == "context_length_exceeded" and "2048" in long.message and "30" in long.message, long
 assert chat(max_tokens=10**9, stop=["\n"]).choices[0].finish_reason == "stop", "a huge limit is the context's"
+# A plugin is on the stream of "assistant", and none on that of "plain".
+prompt = "Contact us: info@example.com\n" * 2 + "Contact us:"
+said = {
+    (model, stream): client.completions.create(
+        model=model, prompt=prompt, max_tokens=24, temperature=0, stream=stream
+    )
+    for model in ("plain", "assistant")
+    for stream in (False, True)
+}
+for (model, stream), answer in said.items():
+    text = "".join(chunk.choices[0].text for chunk in answer) if stream else answer.choices[0].text
+    assert ("info@example.com" in text) == (model == "plain"), (model, stream, text)
+    assert ("[REDACTED]" in text) == (model == "assistant") and ("@" in text) == (model == "plain"), (model, stream, text)
 print("all is well")

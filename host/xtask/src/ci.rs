@@ -48,6 +48,8 @@ fn clippy_and_docs(root: &Root) -> Result<()> {
             "--workspace",
             "--exclude",
             "hostile",
+            "--exclude",
+            "hostile-stream",
             "--all-targets",
             "--quiet",
         ])
@@ -68,7 +70,16 @@ pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
         say("testing the plugins' cores");
         let plugins = Tool::new("cargo").current_dir(root.join("plugins"));
         plugins
-            .args(["test", "--workspace", "--exclude", "hostile", "--lib", "--quiet"])
+            .args([
+                "test",
+                "--workspace",
+                "--exclude",
+                "hostile",
+                "--exclude",
+                "hostile-stream",
+                "--lib",
+                "--quiet",
+            ])
             .run()?;
     }
     say("testing the host");

@@ -7,4 +7,5 @@ mod components;
 mod hostile;
 mod sandbox;
 mod snapshot;
+mod stream;
 mod wit;

@@ -6,15 +6,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::StatusCode;
 use selvedge_model::generate::TokenReport;
-use selvedge_model::{Finish, Message, Piece, Task};
+use selvedge_model::{Message, Piece, Task};
+use selvedge_plugin::value::Finish;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Next, Timed, generate, openai, ready, unix_seconds};
+use super::{Next, Timed, finish_name, generate, openai, ready, unix_seconds};
 use crate::generation::{Generation, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
-use crate::pipeline::generate::{Choice, Counts, Order, Prompt, Told};
+use crate::pipeline::generate::{Choice, Counts, Told};
+use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::Params;
 use crate::pipeline::{ClientFault, RequestError};
 use crate::router::Dialect;
@@ -301,7 +303,7 @@ impl Head {
 
     fn whole(&self, choices: &[Choice], counts: Counts) -> Answer<'_> {
         let entry = |(index, choice): (usize, &Choice)| {
-            let (finish, logprobs) = (reason(choice.finish), self.logprobs(&choice.tokens));
+            let (finish, logprobs) = (finish_name(choice.finish), self.logprobs(&choice.tokens));
             match self.kind {
                 Kind::Chat => json!({
                     "index": index,
@@ -346,7 +348,7 @@ impl Head {
         tokens: &[TokenReport],
         finish: Option<Finish>,
     ) -> Bytes {
-        let (finish, logprobs) = (finish.map(reason), self.logprobs(tokens));
+        let (finish, logprobs) = (finish.map(finish_name), self.logprobs(tokens));
         self.chunk(
             Some(match self.kind {
                 Kind::Chat => {
@@ -394,13 +396,6 @@ impl Head {
                 })
             }
         }
-    }
-}
-
-fn reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Stop => "stop",
-        Finish::Length => "length",
     }
 }
 

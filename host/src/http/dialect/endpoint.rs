@@ -11,16 +11,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use selvedge_model::{Finish, Input, Task, Text};
+use selvedge_model::{Input, Task, Text};
 use selvedge_plugin::value::{Label, Output};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Next, Timed, chat, check_finite, generate, parse, ready, run, tensors};
+use super::{Next, Timed, chat, check_finite, finish_name, generate, parse, ready, run, tensors};
 use crate::generation::{Endpoint, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
-use crate::pipeline::generate::{Order, Prompt, Told};
+use crate::pipeline::generate::Told;
+use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::Params;
 use crate::pipeline::{Answer, ClientFault, RequestError};
 use crate::router::Dialect;
@@ -116,10 +117,7 @@ impl TextStream {
             Ok(Next::Told(Told::Text { choice: 0, piece })) => json!({ "text": piece.text }),
             Ok(Next::Told(Told::Text { choice, piece })) => json!({ "text": piece.text, "index": choice }),
             Ok(Next::Told(Told::End { choice, finish })) => {
-                let finish = match finish {
-                    Finish::Stop => "stop",
-                    Finish::Length => "length",
-                };
+                let finish = finish_name(finish);
                 json!({ "done": true, "index": choice, "finish_reason": finish })
             }
             Err(error) => {

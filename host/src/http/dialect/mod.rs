@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use selvedge_model::{InferError, Input};
+use selvedge_plugin::value::Finish;
 use serde_json::Value;
 
 use super::handle::{Received, plugin_request};
 use super::sse;
 use crate::generation::{Endpoint, EndpointState, Ready};
-use crate::pipeline::generate::{Completed, Order, Running, Told};
+use crate::pipeline::generate::{Completed, Running, Told};
+use crate::pipeline::order::Order;
 use crate::pipeline::{self, Answer, ClientFault, HostFault, RequestError};
 use crate::router::Dialect;
 
@@ -110,12 +112,17 @@ impl Timed {
     ///
     /// Where the model fails, or the time is over.
     pub async fn next(&mut self) -> Result<Next, RequestError> {
+        let over = || HostFault::Timeout(self.time_max).into();
         let quiet_at = tokio::time::Instant::now() + sse::PING_EVERY;
-        match tokio::time::timeout_at(self.deadline.min(quiet_at), self.running.next()).await {
+        let wait = tokio::time::timeout_at(self.deadline.min(quiet_at), self.running.wait()).await;
+        if wait.is_err() && quiet_at < self.deadline {
+            return Ok(Next::Quiet);
+        }
+        // From here on a plugin may be at work, which only the end of the request may interrupt.
+        match tokio::time::timeout_at(self.deadline, self.running.next()).await {
             Ok(Some(told)) => told.map(Next::Told),
             Ok(None) => Ok(Next::End),
-            Err(_) if quiet_at < self.deadline => Ok(Next::Quiet),
-            Err(_) => Err(HostFault::Timeout(self.time_max).into()),
+            Err(_) => Err(over()),
         }
     }
 
@@ -134,6 +141,17 @@ pub enum Next {
     Quiet,
     /// Nothing any more.
     End,
+}
+
+/// Why a text ended, in OpenAI's words, which Ollama's are too.
+#[must_use]
+pub fn finish_name(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Length => "length",
+        Finish::ContentFilter => "content_filter",
+        Finish::ToolCalls => "tool_calls",
+        Finish::Stop | Finish::Cancelled | Finish::Error => "stop",
+    }
 }
 
 /// A body as JSON.

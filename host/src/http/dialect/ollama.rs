@@ -9,16 +9,17 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
-use selvedge_model::{Finish, Input, Message, Task, Text};
-use selvedge_plugin::value::Output;
+use selvedge_model::{Input, Message, Task, Text};
+use selvedge_plugin::value::{Finish, Output};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Next, Timed, chat, check_finite, generate, openai, ready, run};
+use super::{Next, Timed, chat, check_finite, finish_name, generate, openai, ready, run};
 use crate::generation::{Endpoint, EndpointState, Generation, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, full, respond, sse};
-use crate::pipeline::generate::{Counts, Order, Prompt, Told};
+use crate::pipeline::generate::{Counts, Told};
+use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::Params;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::router::{Dialect, Ollama};
@@ -414,13 +415,7 @@ impl Lines {
     }
 
     fn last(&self, text: &str, finish: Finish, counts: Counts, first: Option<Instant>) -> Value {
-        let mut line = self.line(
-            text,
-            Some(match finish {
-                Finish::Stop => "stop",
-                Finish::Length => "length",
-            }),
-        );
+        let mut line = self.line(text, Some(finish_name(finish)));
         let first = first.unwrap_or_else(Instant::now);
         line["total_duration"] = json!(nanos(self.started.elapsed()));
         line["load_duration"] = json!(0);

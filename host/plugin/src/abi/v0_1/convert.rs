@@ -3,14 +3,16 @@
 use bytes::Bytes;
 use wasmtime::component::{Resource, ResourceTable};
 
-use super::bindings::exports::selvedge::plugin::{postprocessor as post, templater as template, validator};
+use super::bindings::exports::selvedge::plugin::{
+    postprocessor as post, stream_postprocessor as stream, templater as template, validator,
+};
 use super::bindings::selvedge::plugin::tensors::ElementType;
 use super::bindings::selvedge::plugin::types as wit;
 use crate::error::Fault;
 use crate::limits::{MESSAGE_LEN_MAX, PROBLEMS_MAX};
 use crate::value::{
-    Action, Completion, Element, Finish, Label, Output, Problem, Prompt, Rejection, Rendered, Request, Step,
-    Tensor, Verdict, cut,
+    Action, Chunk, Completion, Element, Finish, Label, Output, Problem, Prompt, Rejection, Rendered, Request,
+    Step, StreamAction, Tensor, Usage, Verdict, cut,
 };
 
 type NamedHandle = (String, Resource<Tensor>);
@@ -112,14 +114,10 @@ pub(super) fn completion_in(
     done: Completion,
     table: &mut ResourceTable,
 ) -> wasmtime::Result<post::Completion> {
-    let usage = wit::Usage {
-        prompt_tokens: done.usage.prompt_tokens,
-        completion_tokens: done.usage.completion_tokens,
-    };
     Ok(post::Completion {
         output: output_in(done.output, table)?,
         finish: finish(done.finish),
-        usage,
+        usage: usage_in(done.usage),
     })
 }
 
@@ -173,7 +171,47 @@ pub(super) fn action(action: post::Action, table: &mut ResourceTable) -> wasmtim
     })
 }
 
-fn finish(finish: Finish) -> wit::FinishReason {
+pub(super) fn chunk_in(chunk: &Chunk) -> stream::Chunk {
+    stream::Chunk {
+        choice: chunk.choice,
+        text: chunk.text.clone(),
+    }
+}
+
+pub(super) fn chunks(chunks: Vec<stream::Chunk>) -> Vec<Chunk> {
+    let chunk = |chunk: stream::Chunk| Chunk {
+        choice: chunk.choice,
+        text: chunk.text,
+    };
+    chunks.into_iter().map(chunk).collect()
+}
+
+pub(super) fn stream_action(action: stream::Action) -> StreamAction {
+    match action {
+        stream::Action::Pass => StreamAction::Pass,
+        stream::Action::Emit(emitted) => StreamAction::Emit(chunks(emitted)),
+        stream::Action::Stop((last, reason)) => StreamAction::Stop(
+            chunks(last),
+            match reason {
+                wit::FinishReason::Stop => Finish::Stop,
+                wit::FinishReason::Length => Finish::Length,
+                wit::FinishReason::ContentFilter => Finish::ContentFilter,
+                wit::FinishReason::ToolCalls => Finish::ToolCalls,
+                wit::FinishReason::Cancelled => Finish::Cancelled,
+                wit::FinishReason::Error => Finish::Error,
+            },
+        ),
+    }
+}
+
+pub(super) fn usage_in(usage: Usage) -> wit::Usage {
+    wit::Usage {
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
+    }
+}
+
+pub(super) fn finish(finish: Finish) -> wit::FinishReason {
     match finish {
         Finish::Stop => wit::FinishReason::Stop,
         Finish::Length => wit::FinishReason::Length,
@@ -237,6 +275,21 @@ impl Len for Rendered {
             Prompt::Tensors(tensors) => tensors.iter().map(|(_, tensor)| tensor.data.len()).sum(),
         };
         prompt + self.params.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Len for Vec<Chunk> {
+    fn len(&self) -> usize {
+        self.iter().map(|chunk| chunk.text.len()).sum()
+    }
+}
+
+impl Len for StreamAction {
+    fn len(&self) -> usize {
+        match self {
+            Self::Pass => 0,
+            Self::Emit(chunks) | Self::Stop(chunks, _) => Len::len(chunks),
+        }
     }
 }
 

@@ -3,15 +3,17 @@
 use std::sync::atomic::Ordering;
 
 use wasmtime::Store;
-use wasmtime::component::{Instance, InstancePre, Resource};
+use wasmtime::component::{Instance, InstancePre, Resource, ResourceAny};
 
 use super::RequestHandle;
-use super::bindings::exports::selvedge::plugin::{lifecycle, postprocessor, templater, validator};
+use super::bindings::exports::selvedge::plugin::{
+    lifecycle, postprocessor, stream_postprocessor, templater, validator,
+};
 use super::convert;
 use crate::error::Fault;
 use crate::inspect::Stage;
 use crate::state::State;
-use crate::value::{Action, Completion, Rendered, Request, Verdict};
+use crate::value::{Action, Chunk, Completion, Finish, Rendered, Request, StreamAction, Usage, Verdict};
 
 /// Where in a component each stage's functions are; none for a stage that it does not export.
 pub(crate) struct Stages {
@@ -19,6 +21,7 @@ pub(crate) struct Stages {
     validator: Option<validator::GuestIndices>,
     templater: Option<templater::GuestIndices>,
     postprocessor: Option<postprocessor::GuestIndices>,
+    stream: Option<stream_postprocessor::GuestIndices>,
 }
 
 /// What a call came to: a value, the plugin's own failure, or an error of wasmtime's that the caller classifies.
@@ -42,6 +45,9 @@ impl Stages {
                 .transpose()?,
             postprocessor: has(Stage::Postprocess)
                 .then(|| postprocessor::GuestIndices::new(pre))
+                .transpose()?,
+            stream: has(Stage::Stream)
+                .then(|| stream_postprocessor::GuestIndices::new(pre))
                 .transpose()?,
         })
     }
@@ -103,6 +109,47 @@ impl Stages {
             Ok(action) => Ok(Ok(convert::action(action, &mut store.data_mut().table)?)),
             Err(failure) => Ok(Err(convert::fault(failure))),
         }
+    }
+}
+
+impl Stages {
+    /// The state of one stream, which the instance holds from now on.
+    pub(crate) async fn open(&self, store: &mut Store<State>, instance: &Instance) -> Outcome<ResourceAny> {
+        let guest = exported(self.stream.as_ref())?.load(&mut *store, instance)?;
+        let processor = guest.processor().call_open(&mut *store, handle()).await?;
+        Ok(processor.map_err(convert::fault))
+    }
+
+    pub(crate) async fn push(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        processor: ResourceAny,
+        chunks: &[Chunk],
+    ) -> Outcome<StreamAction> {
+        let guest = exported(self.stream.as_ref())?.load(&mut *store, instance)?;
+        let chunks: Vec<_> = chunks.iter().map(convert::chunk_in).collect();
+        let action = guest
+            .processor()
+            .call_push(&mut *store, processor, &chunks)
+            .await?;
+        Ok(action.map_err(convert::fault).map(convert::stream_action))
+    }
+
+    pub(crate) async fn finish(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        processor: ResourceAny,
+        (reason, usage): (Finish, Usage),
+    ) -> Outcome<Vec<Chunk>> {
+        let guest = exported(self.stream.as_ref())?.load(&mut *store, instance)?;
+        let (reason, usage) = (convert::finish(reason), convert::usage_in(usage));
+        let last = guest
+            .processor()
+            .call_finish(&mut *store, processor, reason, usage)
+            .await?;
+        Ok(last.map_err(convert::fault).map(convert::chunks))
     }
 }
 

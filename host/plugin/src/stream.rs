@@ -1,0 +1,125 @@
+//! Stage 3 on a stream: one instance for as long as the stream lasts, called with each batch of its text.
+//!
+//! Limits of time and of bytes are of each call, memory is of the instance. Not being called is its back-pressure.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+use wasmtime::component::ResourceAny;
+
+use crate::attachment::Attachment;
+use crate::call::{Live, classify};
+use crate::error::{CallError, Fault};
+use crate::value::{Chunk, Finish, Request, StreamAction, Usage};
+
+/// The plugin's part in one stream. Where it is dropped, the instance is gone with all it held.
+pub struct StreamInstance {
+    attachment: Attachment,
+    live: Live,
+    processor: ResourceAny,
+    choices: u32,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Attachment {
+    /// Starts an instance for a stream of so many answers.
+    ///
+    /// # Errors
+    ///
+    /// Where no instance comes free, or the plugin failed, trapped or went over a limit.
+    pub async fn open_stream(
+        &self,
+        request: &Arc<Request>,
+        choices: u32,
+    ) -> Result<StreamInstance, CallError> {
+        let linked = &self.linked;
+        let wall_time = linked.identity.limits.wall_time;
+        let deadline = Instant::now() + wall_time;
+        let slots = &self.shared.slots;
+        let Ok(Ok(slot)) = timeout_at(deadline, Arc::clone(&slots.free).acquire_owned()).await else {
+            return Err(self.error(Fault::Busy(slots.count)));
+        };
+        let open = async {
+            let mut live = Live::start(linked, request).await?;
+            let opened = linked.stages.open(&mut live.store, &live.instance).await;
+            let processor = opened.map_err(|error| classify(&error, &linked.identity.limits))??;
+            Ok((live, processor))
+        };
+        let _running = self.shared.ticker.run();
+        let opened = timeout_at(deadline, open)
+            .await
+            .unwrap_or(Err(Fault::WallTime(wall_time)));
+        let (live, processor) = opened.map_err(|fault| self.error(fault))?;
+        Ok(StreamInstance {
+            attachment: self.clone(),
+            live,
+            processor,
+            choices,
+            _slot: slot,
+        })
+    }
+}
+
+impl StreamInstance {
+    /// Gives the plugin a batch of text. After an error, or where the future is dropped, the instance must not be called
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// Where the plugin failed, trapped or went over a limit, or answered with a choice that there is not.
+    pub async fn push(&mut self, chunks: &[Chunk]) -> Result<StreamAction, CallError> {
+        let (attachment, choices) = (&self.attachment, self.choices);
+        let linked = &attachment.linked;
+        let wall_time = linked.identity.limits.wall_time;
+        let Live { store, instance } = self.live.renewed();
+        let _running = attachment.shared.ticker.run();
+        let call = linked.stages.push(store, instance, self.processor, chunks);
+        let action = match timeout_at(Instant::now() + wall_time, call).await {
+            Ok(outcome) => linked.answer(outcome),
+            Err(_) => Err(Fault::WallTime(wall_time)),
+        };
+        let checked = action.and_then(|action| {
+            if let StreamAction::Emit(chunks) | StreamAction::Stop(chunks, _) = &action {
+                check(chunks, choices)?;
+            }
+            Ok(action)
+        });
+        checked.map_err(|fault| attachment.error(fault))
+    }
+
+    /// Tells the plugin that the text is over; what it gives back is sent last.
+    ///
+    /// # Errors
+    ///
+    /// Where the plugin failed, trapped or went over a limit, or answered with a choice that there is not.
+    pub async fn finish(mut self, reason: Finish, usage: Usage) -> Result<Vec<Chunk>, CallError> {
+        let (attachment, choices) = (&self.attachment, self.choices);
+        let linked = &attachment.linked;
+        let wall_time = linked.identity.limits.wall_time;
+        let Live { store, instance } = self.live.renewed();
+        let _running = attachment.shared.ticker.run();
+        let call = linked
+            .stages
+            .finish(store, instance, self.processor, (reason, usage));
+        let last = match timeout_at(Instant::now() + wall_time, call).await {
+            Ok(outcome) => linked.answer(outcome),
+            Err(_) => Err(Fault::WallTime(wall_time)),
+        };
+        let checked = last.and_then(|chunks| {
+            check(&chunks, choices)?;
+            Ok(chunks)
+        });
+        checked.map_err(|fault| attachment.error(fault))
+    }
+}
+
+fn check(chunks: &[Chunk], choices: u32) -> Result<(), Fault> {
+    match chunks.iter().find(|chunk| chunk.choice >= choices) {
+        Some(chunk) => Err(Fault::Choice {
+            found: chunk.choice,
+            count: choices,
+        }),
+        None => Ok(()),
+    }
+}

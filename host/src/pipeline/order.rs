@@ -1,0 +1,96 @@
+//! What is to be generated: by the client's body, and what templaters make of it.
+
+use selvedge_model::Message;
+use selvedge_plugin::Stage;
+use selvedge_plugin::value::Prompt as Rendered;
+use serde_json::Value;
+
+use super::params::Params;
+use super::{ClientFault, HostFault, RequestError};
+use crate::generation::Ready;
+
+/// What is to be generated.
+#[derive(Debug)]
+pub struct Order {
+    /// What from; where the body does not say, that is an error unless a templater does.
+    pub prompt: Result<Prompt, ClientFault>,
+    /// And how.
+    pub params: Params,
+}
+
+/// What text is generated from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// A conversation, by the model's chat template.
+    Messages(Vec<Message>),
+    /// A text, as it is.
+    Text(String),
+    /// Token ids.
+    Tokens(Vec<u32>),
+}
+
+/// What a templater rendered, as a prompt.
+pub(super) fn prompt_of(endpoint: &Ready, prompt: Rendered) -> Result<Prompt, RequestError> {
+    Ok(match prompt {
+        Rendered::Text(text) => Prompt::Text(text),
+        Rendered::TokenIds(tokens) => Prompt::Tokens(tokens),
+        Rendered::Messages(messages) => Prompt::Messages(
+            messages
+                .into_iter()
+                .map(|(role, content)| Message { role, content })
+                .collect(),
+        ),
+        Rendered::MessagesJson(json) => {
+            let messages = serde_json::from_str(&json);
+            Prompt::Messages(messages.map_err(|error| {
+                unavailable(
+                    endpoint,
+                    format!("its template renders messages that are none: {error}"),
+                )
+            })?)
+        }
+        Rendered::Texts(_) | Rendered::Tensors(_) => {
+            let reason =
+                "its template renders several texts or tensors, and its model takes one prompt".to_owned();
+            return Err(unavailable(endpoint, reason));
+        }
+    })
+}
+
+/// Takes over a templater's parameters. What is wrong with them is not the client's fault.
+pub(super) fn amend(endpoint: &Ready, params: &mut Params, json: &str) -> Result<(), RequestError> {
+    let wrong = |why: String| {
+        unavailable(
+            endpoint,
+            format!("its template sets parameters that are none: {why}"),
+        )
+    };
+    match serde_json::from_str(json) {
+        Ok(Value::Object(fields)) => params.amend(&fields).map_err(|fault| wrong(fault.to_string())),
+        Ok(_) => Err(wrong("no object".to_owned())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+/// Tokens and their probabilities would tell what a plugin hides.
+pub(super) fn check_logprobs(endpoint: &Ready, params: &Params) -> Result<(), ClientFault> {
+    let mut rewriting = endpoint
+        .stage(Stage::Stream)
+        .chain(endpoint.stage(Stage::Postprocess));
+    match rewriting.next() {
+        Some(attached) if params.sampling.logprobs.is_some() => {
+            let plugin = &attached.attachment.plugin().name;
+            Err(ClientFault::BadBody {
+                kind: "unsupported_value",
+                param: "logprobs".to_owned(),
+                message: format!("`logprobs` cannot be given, since the plugin `{plugin}` changes the text"),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn unavailable(endpoint: &Ready, reason: String) -> RequestError {
+    let endpoint = endpoint.name.as_ref().to_owned();
+    HostFault::Unavailable { endpoint, reason }.into()
+}
