@@ -72,7 +72,8 @@ impl Model {
         };
         let replicas = options.replicas.max(1);
         let threads = threads_of(options.threads, replicas);
-        let (first, device) = session::build(runtime, &file, options.device, threads)?;
+        let asked = device_of(&card, options.device)?;
+        let (first, device) = session::build(runtime, &file, asked, threads)?;
         let signature = Arc::new(Signature::of(&first));
         let disagree = |why| LoadError::CardDisagrees {
             path: file.clone(),
@@ -186,6 +187,21 @@ impl Model {
             Arc::clone(tokenizer.inner()),
             ends,
         ))
+    }
+}
+
+/// A shared cache is in the processor's memory, and bound there once: a GPU would read a copy of it that is never renewed.
+fn device_of(card: &Card, asked: Device) -> Result<Device, LoadError> {
+    if card.task != Task::TextGeneration || card.generate.cache == CacheKind::Copied {
+        return Ok(asked);
+    }
+    match asked {
+        Device::Cpu | Device::Auto => Ok(Device::Cpu),
+        Device::Cuda | Device::Tensorrt => Err(LoadError::Device {
+            device: asked.name(),
+            why: "the card's `generate.cache = \"shared\"` is for the processor; `copied` runs anywhere"
+                .to_owned(),
+        }),
     }
 }
 

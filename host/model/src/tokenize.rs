@@ -20,6 +20,8 @@ pub struct Tokenizer {
     vocabulary: usize,
     /// The same, to which control tokens are text like any other. Made when somebody first writes one.
     plain: Arc<OnceLock<HfTokenizer>>,
+    /// The texts of control tokens.
+    controls: Arc<Vec<String>>,
     /// Long texts that are tokenised at once: more than there are cores would only slow down the requests of others.
     places: Arc<Semaphore>,
 }
@@ -58,11 +60,17 @@ impl Tokenizer {
             .with_truncation(truncation)
             .map_err(|source| error(source.to_string()))?;
         let vocabulary = inner.get_vocab_size(true);
+        let added = inner.get_added_tokens_decoder().into_values();
+        let controls = added
+            .filter(|token| token.special)
+            .map(|token| token.content)
+            .collect();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             inner: Arc::new(inner),
             vocabulary,
             plain: Arc::default(),
+            controls: Arc::new(controls),
             places: Arc::new(Semaphore::new(cores)),
         })
     }
@@ -117,13 +125,12 @@ impl Tokenizer {
     /// Whether a text holds a control token.
     #[must_use]
     pub fn is_control(&self, text: &str) -> bool {
-        let mut tokens = self.inner.get_added_tokens_decoder().into_values();
-        tokens.any(|token| token.special && text.contains(&token.content))
+        self.controls.iter().any(|control| text.contains(control))
     }
 
     /// The ids of a prompt in parts, with nothing around it.
     ///
-    /// Long prompts are handed to a thread for blocking work, which ends by itself where the future is dropped.
+    /// Long prompts are handed to a thread for blocking work, which runs to its end in any case.
     ///
     /// # Errors
     ///

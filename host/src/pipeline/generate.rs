@@ -56,7 +56,7 @@ impl Counts {
     fn add(&mut self, done: Done) {
         self.prompt = done.prompt_tokens;
         self.cached = self.cached.max(done.cached_tokens);
-        self.completion += done.completion_tokens;
+        self.completion += done.untold_tokens;
     }
 
     fn usage(self) -> Usage {
@@ -134,6 +134,10 @@ impl Running {
             Prompt::Tokens(tokens) => tokens,
         };
         let params = order.params;
+        let counts = Counts {
+            prompt: prompt.len(),
+            ..Counts::default()
+        };
         check_logprobs(endpoint, &params)?;
         let mut filters = Vec::new();
         for attached in endpoint.stage(Stage::Stream) {
@@ -167,38 +171,63 @@ impl Running {
             },
             filters,
             pending: None,
-            counts: Counts::default(),
+            counts,
             first_at: None,
         })
     }
 
-    /// What comes next; none once all answers are complete. Where plugins are on the stream and the future is dropped, so must
-    /// the request be.
+    /// What comes next; none once all answers are complete.
     ///
     /// # Errors
     ///
     /// Where the model or a stream's plugin fails.
     pub async fn next(&mut self) -> Option<Result<Told, RequestError>> {
         loop {
-            if let Some(told) = self.ready.pop_front() {
+            if let Some(told) = self.take() {
                 return Some(Ok(told));
             }
-            if self.ended == self.count {
+            if self.is_over() {
                 return None;
             }
-            let told = match self.event().await {
-                Ok(told) if self.finishes.is_empty() => return Some(Ok(told)),
-                Ok(told) => self.filter(told).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = told {
-                self.ended = self.count;
+            if let Err(error) = self.advance().await {
                 return Some(Err(error));
             }
         }
     }
 
-    /// Waits until there is something for [`next`](Self::next) to work on. Nothing is lost where the future is dropped.
+    /// What is ready to be told.
+    pub fn take(&mut self) -> Option<Told> {
+        self.ready.pop_front()
+    }
+
+    /// Whether all answers are complete, and all of them told.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ready.is_empty() && self.ended == self.count
+    }
+
+    /// Works on what a sequence tells next; what comes of it is ready then, if anything does. Where plugins are on the stream
+    /// and the future is dropped, so must the request be.
+    ///
+    /// # Errors
+    ///
+    /// Where the model or a stream's plugin fails; it is over then.
+    pub async fn advance(&mut self) -> Result<(), RequestError> {
+        let told = match self.event().await {
+            Ok(told) if self.finishes.is_empty() => {
+                self.ready.push_back(told);
+                Ok(())
+            }
+            Ok(told) => self.filter(told).await,
+            Err(error) => Err(error),
+        };
+        if told.is_err() {
+            self.ended = self.count;
+        }
+        told
+    }
+
+    /// Waits until there is something for [`advance`](Self::advance) to work on. Nothing is lost where the future is dropped.
     pub async fn wait(&mut self) {
         if self.ready.is_empty() && self.ended < self.count && self.pending.is_none() {
             self.pending = Some(self.events.next().await);
@@ -213,7 +242,10 @@ impl Running {
         };
         self.first_at.get_or_insert_with(Instant::now);
         match event {
-            Some((choice, Ok(Event::Text(piece)))) => Ok(Told::Text { choice, piece }),
+            Some((choice, Ok(Event::Text(piece)))) => {
+                self.counts.completion += piece.count;
+                Ok(Told::Text { choice, piece })
+            }
             Some((choice, Ok(Event::Done(done)))) => {
                 self.ended += 1;
                 self.counts.add(done);
@@ -239,7 +271,7 @@ impl Running {
                     choice,
                     text: piece.text,
                 }];
-                for filter in &mut self.filters {
+                for (place, filter) in self.filters.iter_mut().enumerate() {
                     if chunks.is_empty() {
                         break;
                     }
@@ -248,7 +280,7 @@ impl Running {
                         StreamAction::Emit(emitted) => chunks = emitted,
                         StreamAction::Stop(last, reason) => {
                             chunks = last;
-                            stop = stop.or(Some(reason));
+                            stop = Some((place, reason));
                         }
                     }
                 }
@@ -256,34 +288,45 @@ impl Running {
             }
             Told::End { choice, finish } => self.finishes[choice] = finish,
         }
-        if let Some(reason) = stop {
+        if let Some((_, reason)) = stop {
             // What is dropped here ends after the step that runs.
             (self.events, self.pending) = (SelectAll::new(), None);
             self.ended = self.count;
             self.finishes.fill(reason);
         }
         if self.ended == self.count {
-            self.finish_filters().await?;
+            self.finish_filters(stop.map(|(place, _)| place)).await?;
         }
         Ok(())
     }
 
-    /// Tells each plugin that the text is over; what it held back goes through those behind it.
-    async fn finish_filters(&mut self) -> Result<(), RequestError> {
-        let reason = self.finishes.first().copied().unwrap_or(Finish::Stop);
+    /// Tells each plugin that the text is over; what it held back goes through those behind it. Where one of them ended the
+    /// text, what those before it held back is not sent.
+    async fn finish_filters(&mut self, mut stopped: Option<usize>) -> Result<(), RequestError> {
         let mut filters = VecDeque::from(std::mem::take(&mut self.filters));
+        let mut place = 0;
         while let Some(filter) = filters.pop_front() {
+            let reason = self.finishes.first().copied().unwrap_or(Finish::Stop);
             let mut chunks = filter.finish(reason, self.counts.usage()).await?;
-            for behind in &mut filters {
+            if stopped.is_some_and(|stopped| place < stopped) {
+                chunks.clear();
+            }
+            for (behind, next) in filters.iter_mut().enumerate() {
                 if chunks.is_empty() {
                     break;
                 }
-                match behind.push(&chunks).await? {
+                match next.push(&chunks).await? {
                     StreamAction::Pass => {}
-                    StreamAction::Emit(emitted) | StreamAction::Stop(emitted, _) => chunks = emitted,
+                    StreamAction::Emit(emitted) => chunks = emitted,
+                    StreamAction::Stop(last, reason) => {
+                        chunks = last;
+                        stopped = Some(place + 1 + behind);
+                        self.finishes.fill(reason);
+                    }
                 }
             }
             self.let_go(chunks);
+            place += 1;
         }
         for (choice, finish) in self.finishes.iter().copied().enumerate() {
             self.ready.push_back(Told::End { choice, finish });
@@ -297,6 +340,7 @@ impl Running {
             piece: Piece {
                 text: chunk.text,
                 tokens: Vec::new(),
+                count: 0,
             },
         };
         self.ready.extend(
@@ -325,6 +369,7 @@ impl Running {
             let piece = Piece {
                 text: done.text,
                 tokens: done.tokens,
+                count: 0,
             };
             self.ready.push_back(Told::Text { choice, piece });
             self.ready.push_back(Told::End {

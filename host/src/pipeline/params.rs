@@ -15,6 +15,12 @@ pub const COUNT_MAX: usize = 8;
 /// Stop strings at most, as OpenAI has it.
 const STOPS_MAX: usize = 4;
 
+/// Bytes of a stop string at most: it is looked for after each token.
+const STOP_LEN_MAX: usize = 256;
+
+/// Tokens with a bias at most, as OpenAI has it.
+const BIASES_MAX: usize = 300;
+
 /// Likeliest tokens that are reported with each, at most.
 const TOP_LOGPROBS_MAX: usize = 20;
 
@@ -156,17 +162,21 @@ fn stops(fields: &Map<String, Value>) -> Result<Option<Vec<String>>, ClientFault
     let wrong = || {
         bad(
             "stop",
-            &format!("must be a string or an array of at most {STOPS_MAX} strings"),
+            &format!(
+                "must be a string or an array of at most {STOPS_MAX} strings, each of at most {STOP_LEN_MAX} bytes"
+            ),
         )
+    };
+    let text = |stop: &Value| {
+        let stop = stop.as_str().filter(|stop| stop.len() <= STOP_LEN_MAX);
+        stop.map(str::to_owned).ok_or_else(wrong)
     };
     match given(fields, "stop") {
         None => Ok(None),
-        Some(Value::String(stop)) => Ok(Some(vec![stop.clone()])),
         Some(Value::Array(stops)) if stops.len() <= STOPS_MAX => {
-            let text = |stop: &Value| stop.as_str().map(str::to_owned).ok_or_else(wrong);
             stops.iter().map(text).collect::<Result<_, _>>().map(Some)
         }
-        Some(_) => Err(wrong()),
+        Some(stop) => Ok(Some(vec![text(stop)?])),
     }
 }
 
@@ -174,7 +184,7 @@ fn logit_bias(fields: &Map<String, Value>) -> Result<Option<Vec<(u32, f32)>>, Cl
     let wrong = || {
         bad(
             "logit_bias",
-            "must be an object from token ids to numbers from -100 to 100",
+            "must be an object from at most 300 token ids to numbers from -100 to 100",
         )
     };
     let Some(value) = given(fields, "logit_bias") else {
@@ -188,8 +198,13 @@ fn logit_bias(fields: &Map<String, Value>) -> Result<Option<Vec<(u32, f32)>>, Cl
             .map(|bias| bias as f32);
         token.parse().ok().zip(bias).ok_or_else(wrong)
     };
-    let biases = value.as_object().ok_or_else(wrong)?;
-    biases.iter().map(entry).collect::<Result<_, _>>().map(Some)
+    let biases = value.as_object().filter(|biases| biases.len() <= BIASES_MAX);
+    biases
+        .ok_or_else(wrong)?
+        .iter()
+        .map(entry)
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// `logprobs` is a switch with `top_logprobs` in chat, and a count in completions.
@@ -216,6 +231,11 @@ fn refuse_unsupported(fields: &Map<String, Value>) -> Result<(), ClientFault> {
             "tool_choice",
             "needs tools, which are not supported by this model",
         ));
+    }
+    for key in ["functions", "function_call"] {
+        if given(fields, key).is_some_and(|value| !is_empty(value) && value != "none") {
+            return Err(bad(key, "is for tools, which are not supported by this model"));
+        }
     }
     let format = given(fields, "response_format").map(|format| &format["type"]);
     if format.is_some_and(|format| format != "text") {
@@ -280,6 +300,8 @@ mod tests {
             (json!({ "temperature": "hot" }), "and is \"hot\""),
             (json!({ "stop": ["1", "2", "3", "4", "5"] }), "at most 4 strings"),
             (json!({ "stop": [1] }), "`stop` must be"),
+            (json!({ "stop": "x".repeat(257) }), "at most 256 bytes"),
+            (json!({ "functions": [{}] }), "`functions` is for tools"),
             (json!({ "logit_bias": {"x": 1} }), "`logit_bias` must be"),
             (json!({ "logit_bias": {"1": 101} }), "`logit_bias` must be"),
             (json!({ "logit_bias": [1] }), "`logit_bias` must be"),

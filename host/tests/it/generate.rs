@@ -232,6 +232,11 @@ fn a_plugin_can_stop_generation_and_has_the_last_word() {
     assert_eq!(choice["finish_reason"], "content_filter", "{whole}");
     let text = choice["message"]["content"].as_str().expect("text");
     assert!(text.ends_with("[finished after 3 calls]"), "{text}");
+    let usage = &whole["usage"];
+    assert!(
+        usage["prompt_tokens"].as_u64() > Some(20) && usage["completion_tokens"].as_u64() > Some(2),
+        "{usage}"
+    );
     eventually("a free slot", || load(&host) == (0, 0));
 }
 

@@ -163,6 +163,7 @@ impl Stepper {
     pub(crate) fn serve(mut self) {
         while self.admit() {
             let turn = catch_unwind(AssertUnwindSafe(|| {
+                self.begin();
                 self.prefill();
                 self.decode();
             }));
@@ -198,6 +199,11 @@ impl Stepper {
             state = engine.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
+        true
+    }
+
+    /// Gives a sequence that begins what another one has read of the same prompt.
+    fn begin(&mut self) {
         let row = self.decoding.len();
         if let Some(sequence) = self.prefilling.as_mut().filter(|sequence| sequence.filled == 0) {
             sequence.since = Instant::now();
@@ -206,11 +212,10 @@ impl Stepper {
                 &mut self.decoder,
                 row,
                 &sequence.prompt,
-                engine.options.prefill_chunk,
+                self.engine.options.prefill_chunk,
             );
             (sequence.filled, sequence.cached) = (len, len);
         }
-        true
     }
 
     /// One chunk of the prompt that is being read; after the last the sequence joins the others.

@@ -77,6 +77,8 @@ pub struct Piece {
     pub text: String,
     /// The tokens since the piece before, where their probabilities were asked for.
     pub tokens: Vec<TokenReport>,
+    /// How many tokens came since the piece before.
+    pub count: usize,
 }
 
 /// A token with its probability, for `logprobs`.
@@ -101,6 +103,8 @@ pub struct Done {
     pub cached_tokens: usize,
     /// Tokens that were generated, the one that ended it included.
     pub completion_tokens: usize,
+    /// Of these, those that no piece has counted.
+    pub untold_tokens: usize,
 }
 
 /// Why a sequence ended.

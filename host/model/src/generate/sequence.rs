@@ -25,6 +25,8 @@ pub(super) struct Sequence {
     pub(super) next: u32,
     pub(super) since: Instant,
     generated: usize,
+    /// Of these, those that no piece has counted yet.
+    untold: usize,
     tokens_max: usize,
     sampler: Sampler,
     detokenizer: Detokenizer,
@@ -49,6 +51,7 @@ impl Sequence {
             next: 0,
             since: Instant::now(),
             generated: 0,
+            untold: 0,
             tokens_max: request.tokens_max.min(left),
             sampler: Sampler::new(request.sampling, &request.prompt),
             detokenizer: Detokenizer::default(),
@@ -74,6 +77,7 @@ impl Sequence {
         let choice = self.sampler.choose(logits);
         self.next = choice.token;
         self.generated += 1;
+        self.untold += 1;
         if ends.contains(&choice.token) {
             return self.end(Finish::Stop);
         }
@@ -113,6 +117,7 @@ impl Sequence {
             prompt_tokens: self.prompt.len(),
             cached_tokens: self.cached,
             completion_tokens: self.generated,
+            untold_tokens: self.untold,
         };
         self.reply.send(Ok(Event::Done(done))).ok();
         Progress::Ended
@@ -126,7 +131,13 @@ impl Sequence {
     fn tell(&mut self, text: String) {
         if !text.is_empty() || !self.reports.is_empty() {
             let tokens = std::mem::take(&mut self.reports);
-            self.reply.send(Ok(Event::Text(Piece { text, tokens }))).ok();
+            self.reply
+                .send(Ok(Event::Text(Piece {
+                    text,
+                    tokens,
+                    count: std::mem::take(&mut self.untold),
+                })))
+                .ok();
         }
     }
 }

@@ -434,6 +434,15 @@ fn says_what_a_file_lacks_to_be_a_decoder() {
     let error = refused(decoder.path());
     assert!(error.contains("`<|nothing|>`, which is no token"), "{error}");
     let options = ModelOptions {
+        device: selvedge_model::Device::Cuda,
+        ..ModelOptions::default()
+    };
+    let error = load(&folder("smollm2"), &options)
+        .err()
+        .expect("refused")
+        .to_string();
+    assert!(error.contains("is for the processor"), "{error}");
+    let options = ModelOptions {
         generate: GenerateOptions {
             slots: 0,
             ..GenerateOptions::default()

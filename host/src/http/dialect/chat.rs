@@ -6,12 +6,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::StatusCode;
 use selvedge_model::generate::TokenReport;
-use selvedge_model::{Message, Piece, Task};
+use selvedge_model::{Piece, Task};
 use selvedge_plugin::value::Finish;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Next, Timed, finish_name, generate, openai, ready, unix_seconds};
+use super::{Next, Timed, finish_name, generate, messages, openai, ready, unix_seconds};
 use crate::generation::{Generation, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
@@ -88,7 +88,7 @@ fn check_task(endpoint: &Arc<Ready>) -> Result<(), ClientFault> {
 fn order(kind: Kind, fields: &Map<String, Value>) -> Result<Order, ClientFault> {
     let mut params = Params::read(fields)?;
     let prompt = match kind {
-        Kind::Chat => messages(fields).map(Prompt::Messages),
+        Kind::Chat => messages::read(fields).map(Prompt::Messages),
         Kind::Completion => {
             params.tokens_max = params.tokens_max.or(Some(COMPLETION_TOKENS));
             prompt(fields)
@@ -111,88 +111,6 @@ fn bad(kind: &'static str, param: &str, message: impl Into<String>) -> ClientFau
         kind,
         param: param.to_owned(),
         message: message.into(),
-    }
-}
-
-/// `messages`, as a model's template takes them.
-///
-/// # Errors
-///
-/// Which message is wrong, and what it may be.
-pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, ClientFault> {
-    let messages = match fields.get("messages") {
-        Some(Value::Array(messages)) => messages,
-        Some(_) => return Err(bad("invalid_type", "messages", "`messages` must be an array")),
-        None => return Err(bad("missing", "messages", "you must provide `messages`")),
-    };
-    if messages.is_empty() {
-        return Err(bad(
-            "too_short",
-            "messages",
-            "`messages` must have at least one message",
-        ));
-    }
-    messages
-        .iter()
-        .enumerate()
-        .map(|(index, message)| one_message(index, message))
-        .collect()
-}
-
-fn one_message(index: usize, message: &Value) -> Result<Message, ClientFault> {
-    let at = |key: &str| format!("messages.{index}.{key}");
-    let role = match message["role"].as_str() {
-        Some(role @ ("system" | "user" | "assistant")) => role,
-        Some("developer") => "system",
-        Some("tool" | "function") => {
-            let param = at("role");
-            return Err(bad(
-                "invalid_value",
-                &param,
-                format!("`{param}` is for tools, which are not supported"),
-            ));
-        }
-        _ => {
-            let param = at("role");
-            let known = "must be \"system\", \"developer\", \"user\" or \"assistant\"";
-            return Err(bad("invalid_value", &param, format!("`{param}` {known}")));
-        }
-    };
-    let content = match &message["content"] {
-        Value::String(text) => text.clone(),
-        Value::Null if role == "assistant" => String::new(),
-        Value::Array(parts) => {
-            let texts = parts
-                .iter()
-                .enumerate()
-                .map(|(place, part)| text_part(&at(&format!("content.{place}")), part));
-            texts.collect::<Result<Vec<_>, _>>()?.concat()
-        }
-        _ => {
-            let param = at("content");
-            return Err(bad(
-                "invalid_type",
-                &param,
-                format!("`{param}` must be a string or an array of parts"),
-            ));
-        }
-    };
-    Ok(Message {
-        role: role.to_owned(),
-        content,
-    })
-}
-
-fn text_part(param: &str, part: &Value) -> Result<String, ClientFault> {
-    match (part["type"].as_str(), part["text"].as_str()) {
-        (Some("text"), Some(text)) => Ok(text.to_owned()),
-        (Some("text"), None) => Err(bad("missing", param, format!("`{param}.text` must be a string"))),
-        (Some(kind), _) => Err(bad(
-            "unsupported_value",
-            param,
-            format!("`{param}` is of type `{kind}`, and the model takes text alone"),
-        )),
-        (None, _) => Err(bad("missing", param, format!("`{param}.type` must be a string"))),
     }
 }
 

@@ -16,7 +16,7 @@ use selvedge_plugin::value::{Label, Output};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Next, Timed, chat, check_finite, finish_name, generate, parse, ready, run, tensors};
+use super::{Next, Timed, check_finite, finish_name, generate, messages, parse, ready, run, tensors};
 use crate::generation::{Endpoint, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
@@ -85,7 +85,7 @@ fn order(body: &[u8]) -> Result<Order, ClientFault> {
         fields.get("messages"),
         fields.get("prompt").or_else(|| fields.get("text")),
     ) {
-        (Some(_), None) => Ok(Prompt::Messages(chat::messages(&fields)?)),
+        (Some(_), None) => Ok(Prompt::Messages(messages::read(&fields)?)),
         (None, Some(Value::String(text))) if !text.is_empty() => Ok(Prompt::Text(text.clone())),
         (None, None) => Err(bad("missing", "prompt", "Field required")),
         (None, Some(Value::String(_))) => Err(bad(

@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod endpoint;
+pub mod messages;
 pub mod node;
 pub mod ollama;
 pub mod openai;
@@ -112,17 +113,21 @@ impl Timed {
     ///
     /// Where the model fails, or the time is over.
     pub async fn next(&mut self) -> Result<Next, RequestError> {
-        let over = || HostFault::Timeout(self.time_max).into();
         let quiet_at = tokio::time::Instant::now() + sse::PING_EVERY;
-        let wait = tokio::time::timeout_at(self.deadline.min(quiet_at), self.running.wait()).await;
-        if wait.is_err() && quiet_at < self.deadline {
-            return Ok(Next::Quiet);
-        }
-        // From here on a plugin may be at work, which only the end of the request may interrupt.
-        match tokio::time::timeout_at(self.deadline, self.running.next()).await {
-            Ok(Some(told)) => told.map(Next::Told),
-            Ok(None) => Ok(Next::End),
-            Err(_) => Err(over()),
+        loop {
+            if let Some(told) = self.running.take() {
+                return Ok(Next::Told(told));
+            }
+            if self.running.is_over() {
+                return Ok(Next::End);
+            }
+            let wait = tokio::time::timeout_at(self.deadline.min(quiet_at), self.running.wait()).await;
+            if wait.is_err() && quiet_at < self.deadline {
+                return Ok(Next::Quiet);
+            }
+            // From here on a plugin may be at work, which only the end of the request may interrupt.
+            let advance = tokio::time::timeout_at(self.deadline, self.running.advance()).await;
+            advance.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))?;
         }
     }
 

@@ -14,7 +14,7 @@ use selvedge_plugin::value::{Finish, Output};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Next, Timed, chat, check_finite, finish_name, generate, openai, ready, run};
+use super::{Next, Timed, check_finite, finish_name, generate, messages, openai, ready, run};
 use crate::generation::{Endpoint, EndpointState, Generation, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, full, respond, sse};
@@ -295,7 +295,7 @@ fn order(path: Ollama, fields: &Map<String, Value>) -> Result<Order, ClientFault
     refuse_unsupported(fields)?;
     let params = params(fields.get("options"))?;
     let prompt = if path == Ollama::Chat {
-        Prompt::Messages(chat::messages(fields)?)
+        Prompt::Messages(messages::read(fields)?)
     } else {
         let text = |key: &str| match fields.get(key) {
             None | Some(Value::Null) => Ok(None),
