@@ -73,7 +73,11 @@ impl Model {
         let replicas = options.replicas.max(1);
         let threads = threads_of(options.threads, replicas);
         let asked = device_of(&card, options.device)?;
-        let (first, device) = session::build(runtime, &file, asked, threads)?;
+        let (first, mut device) = session::build(runtime, &file, asked, threads)?;
+        if asked != options.device {
+            device.asked = options.device;
+            device.why = Some("its cache is shared, which is for the processor".to_owned());
+        }
         let signature = Arc::new(Signature::of(&first));
         let disagree = |why| LoadError::CardDisagrees {
             path: file.clone(),
@@ -84,26 +88,7 @@ impl Model {
         for _ in 1..replicas {
             sessions.push(session::build(runtime, &file, device.got, threads)?.0);
         }
-        let work = match card.task {
-            Task::TextGeneration => {
-                let context_max = options.generate.context_max.min(card.length_max());
-                let generate = GenerateOptions {
-                    context_max,
-                    ..options.generate.clone()
-                };
-                let vocabulary = Shape::of(&signature).map_err(disagree)?.vocabulary;
-                let template = card.generate.chat_template.as_ref();
-                let template = template.map(|file| ChatTemplate::read(&dir.join(file)).map(Box::new));
-                Work::Sequences {
-                    engine: Arc::new(Engine::new(generate, vocabulary)),
-                    template: template.transpose()?,
-                }
-            }
-            Task::TextClassification | Task::FeatureExtraction | Task::Tensor => {
-                let queue = Queue::new(options.batch.clone(), card.input.padding);
-                Work::Batches(Arc::new(queue))
-            }
-        };
+        let work = work_of(dir, &file, &card, &signature, options)?;
         let shared = Shared {
             name: name.to_owned(),
             file,
@@ -188,6 +173,34 @@ impl Model {
             ends,
         ))
     }
+}
+
+/// What is before the threads, by the model's task.
+fn work_of(
+    dir: &Path,
+    file: &Path,
+    card: &Card,
+    signature: &Signature,
+    options: &ModelOptions,
+) -> Result<Work, LoadError> {
+    if card.task != Task::TextGeneration {
+        let queue = Queue::new(options.batch.clone(), card.input.padding);
+        return Ok(Work::Batches(Arc::new(queue)));
+    }
+    let shape = Shape::of(signature).map_err(|why| LoadError::CardDisagrees {
+        path: file.to_owned(),
+        why,
+    })?;
+    let generate = GenerateOptions {
+        context_max: options.generate.context_max.min(card.length_max()),
+        ..options.generate.clone()
+    };
+    let template = card.generate.chat_template.as_ref();
+    let template = template.map(|name| ChatTemplate::read(&dir.join(name)).map(Box::new));
+    Ok(Work::Sequences {
+        engine: Arc::new(Engine::new(generate, shape.vocabulary)),
+        template: template.transpose()?,
+    })
 }
 
 /// A shared cache is in the processor's memory, and bound there once: a GPU would read a copy of it that is never renewed.

