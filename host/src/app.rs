@@ -11,7 +11,7 @@ use selvedge_plugin::{Sandbox, SandboxOptions};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::config::Config;
+use crate::config::{self, Config, Source};
 use crate::generation::Generation;
 use crate::http::listener;
 use crate::shutdown::Shutdown;
@@ -107,7 +107,8 @@ pub fn sandbox(config: &Config) -> Result<Sandbox, StartError> {
 ///
 /// Where there is no library, or it cannot be used.
 pub fn runtime(config: &Config) -> Result<Option<Runtime>, StartError> {
-    if config.models.is_empty() {
+    let is_here = |model: &config::Model| matches!(model.source(), Source::Folder(_));
+    if !config.models.iter().any(|(_, model)| is_here(model)) {
         return Ok(None);
     }
     Ok(Some(Runtime::load(config.runtime.library.as_deref())?))

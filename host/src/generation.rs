@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use selvedge_model::{BatchOptions, GenerateOptions, Model, ModelOptions, Runtime, Task};
+use selvedge_model::{Runtime, Task};
 use selvedge_plugin::{AttachOptions, Attachment, Plugin, Sandbox, Stage, Start};
 
+use crate::backend::{self, Backend};
 use crate::config::{self, Config, OnError, Startup};
 use crate::router::Router;
 
@@ -22,7 +23,7 @@ pub struct Generation {
     /// The endpoints, in the order of their names.
     pub endpoints: Vec<Endpoint>,
     /// The models, with why one could not be loaded.
-    pub models: Vec<(String, Result<Model, String>)>,
+    pub models: Vec<(String, Result<Backend, String>)>,
     /// Why plugins cannot be read, whether an endpoint uses them or not.
     pub unreadable: Vec<String>,
 }
@@ -51,12 +52,16 @@ pub enum EndpointState {
 pub struct Ready {
     /// Name of the endpoint.
     pub name: Arc<str>,
-    /// Its model.
-    pub model: Model,
+    /// What does its work.
+    pub backend: Backend,
+    /// What is asked where that fails before its first word, in order.
+    pub fallbacks: Vec<Backend>,
     /// Its plugins, in the order of the configuration.
     pub plugins: Vec<Attached>,
     /// How long a request may take.
     pub timeout: Duration,
+    /// Whether its own path answers with a stream where the body does not say.
+    pub stream: bool,
 }
 
 /// A plugin on an endpoint, with what happens where it fails.
@@ -103,22 +108,16 @@ impl Generation {
         tell: impl Fn(&str),
     ) -> Self {
         let (models, (plugins, unreadable)) = tokio::join!(
-            load_models(config, runtime, &tell),
+            backend::load(config, runtime, &tell),
             load_plugins(config, sandbox, &tell)
         );
-        let models_by_name: HashMap<&str, &Result<Model, String>> = models
+        let models_by_name: Backends<'_> = models
             .iter()
             .map(|(name, model)| (name.as_str(), model))
             .collect();
         let mut endpoints = Vec::with_capacity(config.endpoints.len());
         for ((name, endpoint), plugins) in config.endpoints.iter().zip(plugins) {
-            let state = join(
-                name,
-                endpoint,
-                models_by_name[endpoint.model.as_str()],
-                plugins,
-                config,
-            );
+            let state = join(name, endpoint, &models_by_name, plugins, config);
             let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
             endpoints.push(Endpoint {
                 name: name.as_str().into(),
@@ -137,60 +136,6 @@ impl Generation {
             unreadable,
         }
     }
-}
-
-/// Loads each model on a thread for blocking work, one after the other: sessions on one GPU must not be made at once.
-async fn load_models(
-    config: &Config,
-    runtime: Option<Runtime>,
-    tell: &impl Fn(&str),
-) -> Vec<(String, Result<Model, String>)> {
-    let mut models = Vec::with_capacity(config.models.len());
-    for (name, model) in &config.models {
-        tell(&format!("loading model {name}"));
-        let loaded = match runtime.clone() {
-            Some(runtime) => load_model(runtime, name.clone(), model.clone(), config.runtime.threads).await,
-            None => Err("ONNX Runtime is not loaded".to_owned()),
-        };
-        if let Some((options, bytes)) = loaded.as_ref().ok().and_then(Model::generates) {
-            let (slots, context_max, cache_mb) = (options.slots, options.context_max, bytes / 1_000_000);
-            tracing::info!(model = %name, slots, context_max, cache_mb, "keys and values take so much when all slots are full");
-        }
-        models.push((name.clone(), loaded));
-    }
-    models
-}
-
-async fn load_model(
-    runtime: Runtime,
-    name: String,
-    model: config::Model,
-    threads: usize,
-) -> Result<Model, String> {
-    let options = ModelOptions {
-        device: model.device,
-        replicas: model.replicas,
-        threads: model.threads.unwrap_or(threads),
-        file: model.file,
-        batch: BatchOptions {
-            items_max: model.batch.items_max,
-            tokens_max: model.batch.tokens_max,
-            delay_max: model.batch.delay_max.0,
-            queue_items_max: model.batch.queue_items_max,
-            queue_tokens_max: model.batch.queue_tokens_max,
-        },
-        generate: GenerateOptions {
-            slots: model.generate.slots,
-            context_max: model.generate.context_max,
-            prefill_chunk: model.generate.prefill_chunk,
-            queue_len_max: model.generate.queue_len_max,
-            prefix_tokens_max: model.generate.prefix_tokens_max,
-        },
-    };
-    let work = move || Model::load(&runtime, &name, &model.path, &options).map_err(|error| error.to_string());
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err("loading it panicked".to_owned()))
 }
 
 type Attachments = Vec<Result<Attached, String>>;
@@ -280,10 +225,13 @@ async fn attach_plugin(
     Ok(Attached { attachment, on_error })
 }
 
+/// The backends of the node, by their names.
+type Backends<'a> = HashMap<&'a str, &'a Result<Backend, String>>;
+
 fn join(
     name: &str,
     endpoint: &config::Endpoint,
-    model: &Result<Model, String>,
+    backends: &Backends<'_>,
     plugins: Attachments,
     config: &Config,
 ) -> EndpointState {
@@ -295,16 +243,10 @@ fn join(
             Err(reason) => reasons.push(reason),
         }
     }
-    let model = match model {
-        Ok(model) => Some(model.clone()),
-        Err(reason) => {
-            reasons.push(format!("models.{}: {reason}", endpoint.model));
-            None
-        }
-    };
+    let found = backends_of(endpoint, backends, &mut reasons);
     let streams = |attached: &Attached| attached.attachment.has_stage(Stage::Stream);
-    if let (Some(model), Some(plugin)) = (&model, attached.iter().find(|attached| streams(attached))) {
-        let (task, plugin) = (model.card().task, &plugin.attachment.plugin().name);
+    if let (Some((backend, _)), Some(plugin)) = (&found, attached.iter().find(|attached| streams(attached))) {
+        let (task, plugin) = (backend.task(), &plugin.attachment.plugin().name);
         if task != Task::TextGeneration {
             reasons.push(format!(
                 "endpoints.{name}.plugins (`{plugin}`): it works on text as it is generated, and the model is for {}",
@@ -312,16 +254,50 @@ fn join(
             ));
         }
     }
-    match model {
-        Some(model) if reasons.is_empty() => {
+    match found {
+        Some((backend, fallbacks)) if reasons.is_empty() => {
             let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
             EndpointState::Ready(Arc::new(Ready {
                 name: name.into(),
-                model,
+                backend,
+                fallbacks,
                 plugins: attached,
                 timeout,
+                stream: endpoint.stream,
             }))
         }
         _ => EndpointState::Broken(reasons),
     }
+}
+
+/// An endpoint's backend, and those behind it, which must do the same; or why one of them is not to be had.
+fn backends_of(
+    endpoint: &config::Endpoint,
+    backends: &Backends<'_>,
+    reasons: &mut Vec<String>,
+) -> Option<(Backend, Vec<Backend>)> {
+    let mut find = |name: &str| match backends.get(name) {
+        Some(Ok(backend)) => Some(backend.clone()),
+        Some(Err(reason)) => {
+            reasons.push(format!("models.{name}: {reason}"));
+            None
+        }
+        None => None,
+    };
+    let backend = find(&endpoint.model)?;
+    let names: &[String] = match &backend {
+        Backend::Upstream(upstream) => &upstream.options().fallback,
+        Backend::Model(_) => &[],
+    };
+    let fallbacks: Vec<Backend> = names.iter().filter_map(|name| find(name)).collect();
+    if let Some(other) = fallbacks.iter().find(|other| other.task() != backend.task()) {
+        reasons.push(format!(
+            "models.{}.upstream.fallback: `{}` is for {}, and it is for {}",
+            backend.name(),
+            other.name(),
+            other.task().name(),
+            backend.task().name()
+        ));
+    }
+    Some((backend, fallbacks))
 }

@@ -7,6 +7,10 @@ pub mod router;
 
 pub mod generation;
 
+pub mod backend;
+
+pub mod upstream;
+
 pub mod pipeline;
 
 pub mod http;

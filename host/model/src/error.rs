@@ -201,10 +201,32 @@ pub enum InferError {
     /// The chat template cannot make a prompt of the conversation.
     #[error("the model's chat template refuses the conversation: {0}")]
     Template(String),
+    /// The structure that the text should have cannot be kept to.
+    #[error("the JSON Schema cannot be used: {0}")]
+    Structure(String),
     /// The model failed on the input.
     #[error("the model failed: {0}")]
     Failed(String),
     /// The model is being unloaded.
     #[error("the model is being unloaded")]
     Stopped,
+}
+
+impl InferError {
+    /// Whether the model is at its limits or fails, so that another model could do what was asked.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Busy { .. } | Self::SlotsBusy { .. } | Self::Failed(_) | Self::Stopped => true,
+            Self::Empty
+            | Self::TooLong { .. }
+            | Self::UnknownToken { .. }
+            | Self::WrongInput { .. }
+            | Self::WrongTensor(_)
+            | Self::TooMany { .. }
+            | Self::ContextExceeded { .. }
+            | Self::Structure(_)
+            | Self::Template(_) => false,
+        }
+    }
 }

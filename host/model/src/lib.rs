@@ -31,7 +31,9 @@ pub use batch::BatchOptions;
 pub use card::{Card, Task};
 pub use chat::Message;
 pub use error::{InferError, LoadError};
-pub use generate::{Done, Event, Finish, GenerateOptions, GenerateRequest, Generation, Piece, Sampling};
+pub use generate::{
+    Constraint, Done, Event, Finish, GenerateOptions, GenerateRequest, Generation, Piece, Sampling, Structure,
+};
 pub use load::ModelOptions;
 pub use model::{Inference, Input, Label, Model, Output, Text};
 pub use runtime::Runtime;

@@ -16,6 +16,7 @@ use crate::error::LoadError;
 use crate::generate::GenerateOptions;
 use crate::generate::decoder::{Decoder, Shape};
 use crate::generate::engine::{Engine, Stepper};
+use crate::generate::structure::Structures;
 use crate::model::{Model, Shared, Work};
 use crate::runtime::Runtime;
 use crate::session::{self, Device};
@@ -88,7 +89,7 @@ impl Model {
         for _ in 1..replicas {
             sessions.push(session::build(runtime, &file, device.got, threads)?.0);
         }
-        let work = work_of(dir, &file, &card, &signature, options)?;
+        let work = work_of(dir, &file, &card, &signature, tokenizer.as_ref(), options)?;
         let shared = Shared {
             name: name.to_owned(),
             file,
@@ -150,22 +151,7 @@ impl Model {
             .tokenizer
             .as_ref()
             .ok_or_else(|| disagree("no tokenizer".to_owned()))?;
-        let end = |text: &String| {
-            let unknown = || {
-                disagree(format!(
-                    "`generate.ends` has `{text}`, which is no token of the tokenizer"
-                ))
-            };
-            tokenizer.token(text).ok_or_else(unknown)
-        };
-        let ends = self
-            .shared
-            .card
-            .generate
-            .ends
-            .iter()
-            .map(end)
-            .collect::<Result<_, _>>()?;
+        let ends = ends_of(&self.shared.card, tokenizer).map_err(disagree)?;
         Ok(Stepper::new(
             Arc::clone(engine),
             decoder,
@@ -181,16 +167,20 @@ fn work_of(
     file: &Path,
     card: &Card,
     signature: &Signature,
+    tokenizer: Option<&Tokenizer>,
     options: &ModelOptions,
 ) -> Result<Work, LoadError> {
     if card.task != Task::TextGeneration {
         let queue = Queue::new(options.batch.clone(), card.input.padding);
         return Ok(Work::Batches(Arc::new(queue)));
     }
-    let shape = Shape::of(signature).map_err(|why| LoadError::CardDisagrees {
+    let disagree = |why| LoadError::CardDisagrees {
         path: file.to_owned(),
         why,
-    })?;
+    };
+    let shape = Shape::of(signature).map_err(disagree)?;
+    let tokenizer = tokenizer.ok_or_else(|| disagree("no tokenizer".to_owned()))?;
+    let ends = ends_of(card, tokenizer).map_err(disagree)?;
     let generate = GenerateOptions {
         context_max: options.generate.context_max.min(card.length_max()),
         ..options.generate.clone()
@@ -200,7 +190,17 @@ fn work_of(
     Ok(Work::Sequences {
         engine: Arc::new(Engine::new(generate, shape.vocabulary)),
         template: template.transpose()?,
+        structures: Structures::new(Arc::clone(tokenizer.inner()), ends),
     })
+}
+
+/// The tokens that end a text.
+fn ends_of(card: &Card, tokenizer: &Tokenizer) -> Result<Vec<u32>, String> {
+    let end = |text: &String| {
+        let unknown = || format!("`generate.ends` has `{text}`, which is no token of the tokenizer");
+        tokenizer.token(text).ok_or_else(unknown)
+    };
+    card.generate.ends.iter().map(end).collect()
 }
 
 /// A shared cache is in the processor's memory, and bound there once: a GPU would read a copy of it that is never renewed.

@@ -10,7 +10,8 @@ use crate::chat::{ChatTemplate, Message};
 use crate::error::InferError;
 use crate::generate::decoder::Shape;
 use crate::generate::engine::Engine;
-use crate::generate::{GenerateOptions, GenerateRequest, Generation};
+use crate::generate::structure::Structures;
+use crate::generate::{Constraint, GenerateOptions, GenerateRequest, Generation, Structure};
 use crate::session::DeviceReport;
 use crate::signature::Signature;
 use crate::tensor::Tensor;
@@ -92,6 +93,7 @@ pub(crate) enum Work {
     Sequences {
         engine: Arc<Engine>,
         template: Option<Box<ChatTemplate>>,
+        structures: Structures,
     },
 }
 
@@ -177,9 +179,22 @@ impl Model {
         Ok(tokenizer.encode(vec![text]).await?.pop().unwrap_or_default())
     }
 
+    /// A structure that generated text must have, compiled for this model's tokens.
+    ///
+    /// # Errors
+    ///
+    /// Where the schema is none, or wants what cannot be kept to, or the model does something else.
+    pub async fn structure(&self, structure: Structure) -> Result<Constraint, InferError> {
+        self.sequences()?;
+        match &self.shared.work {
+            Work::Sequences { structures, .. } => structures.compile(structure).await,
+            Work::Batches(_) => Err(InferError::Stopped),
+        }
+    }
+
     fn sequences(&self) -> Result<(&Engine, Option<&ChatTemplate>, &Tokenizer), InferError> {
         match (&self.shared.work, &self.shared.tokenizer) {
-            (Work::Sequences { engine, template }, Some(tokenizer)) => {
+            (Work::Sequences { engine, template, .. }, Some(tokenizer)) => {
                 Ok((engine, template.as_deref(), tokenizer))
             }
             _ => Err(InferError::WrongInput {

@@ -8,6 +8,7 @@ use selvedge_model::{Card, Model, ModelOptions, Port, Runtime};
 use serde_json::{Value, json};
 
 use super::{CliError, config, executor};
+use crate::config::Source;
 
 /// Subcommands of `model`.
 #[derive(Debug, Subcommand)]
@@ -55,12 +56,18 @@ fn list(arguments: ListArguments) -> Result<(), CliError> {
     let entries: Vec<Value> = config
         .models
         .iter()
-        .map(|(name, model)| match Card::read(&model.path) {
-            Ok(card) => json!({
-                "name": name, "path": model.path, "model": card.name, "task": card.task,
-                "file": model.file.as_ref().unwrap_or(&card.file), "licence": card.licence,
+        .map(|(name, model)| match model.source() {
+            Source::Upstream(upstream) => json!({
+                "name": name, "upstream": upstream.url, "model": upstream.model, "task": upstream.task,
+                "kind": upstream.kind.name(),
             }),
-            Err(error) => json!({ "name": name, "path": model.path, "error": error.to_string() }),
+            Source::Folder(path) => match Card::read(path) {
+                Ok(card) => json!({
+                    "name": name, "path": path, "model": card.name, "task": card.task,
+                    "file": model.file.as_ref().unwrap_or(&card.file), "licence": card.licence,
+                }),
+                Err(error) => json!({ "name": name, "path": path, "error": error.to_string() }),
+            },
         })
         .collect();
     if arguments.json {

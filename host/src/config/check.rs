@@ -3,13 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use selvedge_model::Task;
+
 use super::endpoint::Endpoint;
+use super::model::Model;
 use super::read::{Sections, nearest};
+use super::upstream::Upstream;
 use super::{Config, ConfigError};
 use crate::router;
 
 /// The most instances that the process's mappings allow; see [`super::Sandbox`].
 const INSTANCES_MAX: usize = 8000;
+
+/// Tries of a call at most: more would only keep a server down that is.
+const RETRIES_MAX: u32 = 10;
 
 /// What was found wrong so far.
 struct Findings<'a> {
@@ -85,6 +92,7 @@ fn check_models(sections: &Sections, found: &mut Findings<'_>) {
     for (name, model) in &sections.models {
         let key = |field: &str| format!("models.{name}.{field}");
         check_name(&format!("models.{name}"), name, found);
+        check_source(name, model, sections, found);
         found.at_least_one(key("replicas"), model.replicas);
         let batch = &model.batch;
         found.at_least_one(key("batch.items_max"), batch.items_max);
@@ -103,6 +111,81 @@ fn check_models(sections: &Sections, found: &mut Findings<'_>) {
             );
         }
     }
+}
+
+fn check_source(name: &str, model: &Model, sections: &Sections, found: &mut Findings<'_>) {
+    match (&model.path, &model.upstream) {
+        (Some(_), None) => {}
+        (None, Some(upstream)) => check_upstream(name, upstream, sections, found),
+        (None, None) => found.add(
+            format!("models.{name}"),
+            "give `path`, the folder of a model, or `upstream`, another server",
+        ),
+        (Some(_), Some(_)) => found.add(
+            format!("models.{name}"),
+            "give either `path` or `upstream`, not both",
+        ),
+    }
+}
+
+fn check_upstream(name: &str, upstream: &Upstream, sections: &Sections, found: &mut Findings<'_>) {
+    let key = |field: &str| format!("models.{name}.upstream.{field}");
+    if let Err(why) = check_url(&upstream.url) {
+        found.add(key("url"), why);
+    }
+    if !matches!(upstream.task, Task::TextGeneration | Task::FeatureExtraction) {
+        found.add(
+            key("task"),
+            "must be \"text-generation\" or \"feature-extraction\"",
+        );
+    }
+    let times = [
+        ("connect_timeout", upstream.connect_timeout),
+        ("first_token_timeout", upstream.first_token_timeout),
+        ("timeout", upstream.timeout),
+    ];
+    for (field, time) in times {
+        if time.0.is_zero() {
+            found.add(key(field), "must be more than zero");
+        }
+    }
+    found.at_least_one(key("calls_max"), upstream.calls_max);
+    if upstream.retries > RETRIES_MAX {
+        found.add(
+            key("retries"),
+            format!("must be at most {RETRIES_MAX}, and is {}", upstream.retries),
+        );
+    }
+    if let Some(Err(why)) = upstream
+        .api_key
+        .as_ref()
+        .map(|secret| secret.find(&folder_of(found.file)))
+    {
+        found.add(key("api_key"), why);
+    }
+    for (index, fallback) in upstream.fallback.iter().enumerate() {
+        let key = key(&format!("fallback[{index}]"));
+        if fallback == name {
+            found.add(key, "a model cannot be its own fallback");
+        } else if !sections.models.contains_key(fallback) {
+            let known = sections.models.keys().map(String::as_str);
+            found.add(key, unknown("model", fallback, known, "models"));
+        }
+    }
+}
+
+/// A base URL: http or https, a host, perhaps a path, and nothing else.
+fn check_url(url: &str) -> Result<(), &'static str> {
+    const WANTED: &str =
+        "must be an address such as \"http://127.0.0.1:11434\" or \"https://api.example/v1\"";
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    let host = rest.ok_or(WANTED)?.split('/').next().unwrap_or_default();
+    if host.is_empty() || url.contains(['?', '#', ' ', '@']) || !url.is_ascii() {
+        return Err(WANTED);
+    }
+    Ok(())
 }
 
 fn check_plugins(sections: &Sections, found: &mut Findings<'_>) {
@@ -218,10 +301,15 @@ fn check_name(key: &str, name: &str, found: &mut Findings<'_>) {
     }
 }
 
-/// Makes paths absolute.
-fn resolve(file: &Path, sections: Sections) -> Config {
+/// The folder that relative paths start from.
+fn folder_of(file: &Path) -> PathBuf {
     let folder = file.parent().unwrap_or(Path::new("."));
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+/// Makes paths absolute and finds secrets, which `check` has seen to be there.
+fn resolve(file: &Path, sections: Sections) -> Config {
+    let folder = folder_of(file);
     let absolute = |path: PathBuf| folder.join(path);
     let mut config = Config {
         file: file.to_owned(),
@@ -236,7 +324,14 @@ fn resolve(file: &Path, sections: Sections) -> Config {
     config.state.dir = absolute(config.state.dir);
     config.runtime.library = config.runtime.library.map(absolute);
     for (_, model) in &mut config.models {
-        model.path = absolute(std::mem::take(&mut model.path));
+        model.path = model.path.take().map(absolute);
+        if let Some(upstream) = &mut model.upstream {
+            upstream.ca = upstream.ca.take().map(absolute);
+            upstream.api_key = upstream
+                .api_key
+                .take()
+                .and_then(|secret| secret.find(&folder).ok());
+        }
     }
     for (_, plugin) in &mut config.plugins {
         plugin.path = absolute(std::mem::take(&mut plugin.path));

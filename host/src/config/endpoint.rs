@@ -21,6 +21,9 @@ pub struct Endpoint {
     pub on_error: OnError,
     /// From the end of a request's head to its answer. Default, and at most, `server.request_timeout`.
     pub timeout: Option<Time>,
+    /// Whether its own path answers with a stream where the body does not say. Default false.
+    #[serde(default)]
+    pub stream: bool,
 }
 
 /// A plugin on an endpoint.

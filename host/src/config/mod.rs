@@ -11,19 +11,23 @@ mod plugin;
 mod read;
 mod runtime;
 mod sandbox;
+mod secret;
 mod server;
 mod state;
 mod unit;
+mod upstream;
 
 pub use endpoint::{Attach, Endpoint, OnError};
 pub use error::ConfigError;
-pub use model::{Batch, Model};
+pub use model::{Batch, Model, Source};
 pub use plugin::{Allow, Limits, Plugin, Startup};
 pub use runtime::Runtime;
 pub use sandbox::Sandbox;
+pub use secret::Secret;
 pub use server::{Addresses, Server};
 pub use state::State;
 pub use unit::{Size, Time};
+pub use upstream::{Upstream, UpstreamKind};
 
 use std::path::{Path, PathBuf};
 

@@ -1,19 +1,22 @@
-//! `[models.NAME]`: a model's folder, where it runs, how its inputs are batched and its text generated.
+//! `[models.NAME]`: a model's folder, where it runs, how its inputs are batched and its text generated; or another server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use selvedge_model::Device;
 use serde::Deserialize;
 
 use super::unit::Time;
+use super::upstream::Upstream;
 
 /// A model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// The folder with its `model.toml`.
-    pub path: PathBuf,
+    /// The folder with its `model.toml`. Either this or `upstream` is given; all other keys are for a model of this node.
+    pub path: Option<PathBuf>,
+    /// Another server that does the work.
+    pub upstream: Option<Upstream>,
     /// Another ONNX file of the folder than the card's.
     pub file: Option<String>,
     /// `cpu`, `cuda`, `tensorrt` or `auto`. Default `auto`, which falls back to the CPU and says so.
@@ -30,6 +33,26 @@ pub struct Model {
     /// How text is generated, where the model does that.
     #[serde(default)]
     pub generate: Generate,
+}
+
+/// What does a model's work.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// This node, by a folder.
+    Folder(&'a Path),
+    /// Another server.
+    Upstream(&'a Upstream),
+}
+
+impl Model {
+    /// What does its work. `check` has seen that it is one of both.
+    #[must_use]
+    pub fn source(&self) -> Source<'_> {
+        match (&self.upstream, &self.path) {
+            (Some(upstream), _) => Source::Upstream(upstream),
+            (None, path) => Source::Folder(path.as_deref().unwrap_or(Path::new(""))),
+        }
+    }
 }
 
 fn one() -> usize {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::{Response, full};
 use crate::pipeline::{ClientFault, Fault, HostFault, RequestError};
 use crate::router::Dialect;
+use crate::upstream::{UpstreamError, UpstreamFault};
 
 /// JSON with a status.
 #[must_use]
@@ -150,6 +151,7 @@ fn describe(fault: &Fault) -> Description<'_> {
         Fault::Client(fault) => describe_client(fault),
         Fault::Plugin(error) => describe_plugin(error),
         Fault::Model(error) => describe_model(error),
+        Fault::Upstream(error) => describe_upstream(error),
         Fault::Host(fault) => describe_host(fault),
     }
 }
@@ -354,6 +356,10 @@ fn describe_model(error: &InferError) -> Description<'_> {
             param: Some("messages".to_owned()),
             ..bad_input("context_length_exceeded", None)
         },
+        InferError::Structure(_) => Description {
+            param: Some("response_format".to_owned()),
+            ..bad_input("invalid_json_schema", None)
+        },
         InferError::Template(_) => bad_input("invalid_conversation", Some("messages".to_owned())),
         InferError::SlotsBusy { retry_after, .. } => Description {
             retry_after: Some(*retry_after),
@@ -364,6 +370,53 @@ fn describe_model(error: &InferError) -> Description<'_> {
             retry_after: Some(Duration::from_secs(1)),
             ..Description::new(503, "model_unloaded", error.to_string())
         },
+    }
+}
+
+/// The server behind an endpoint is not named to clients, and what it said only where it is about their request.
+fn describe_upstream(error: &UpstreamError) -> Description<'_> {
+    let failed = |status, code, what: &str| {
+        Description::new(status, code, format!("the server behind this endpoint {what}"))
+    };
+    let later = |retry_after, described| Description {
+        retry_after: Some(retry_after),
+        ..described
+    };
+    let second = Duration::from_secs(1);
+    match &error.kind {
+        UpstreamFault::Unreachable(_) => {
+            later(second, failed(502, "upstream_unreachable", "cannot be reached"))
+        }
+        UpstreamFault::FirstTokenTimeout(_) | UpstreamFault::Timeout(_) => {
+            failed(504, "upstream_timeout", "did not answer in time")
+        }
+        UpstreamFault::BrokeOff(_) => failed(502, "upstream_broke_off", "broke off its answer"),
+        UpstreamFault::Garbage(_) => failed(502, "upstream_garbage", "gave an answer that is none"),
+        UpstreamFault::Refused {
+            message, code, param, ..
+        } => Description {
+            param: param.clone(),
+            ..Description::new(
+                400,
+                code.as_deref().unwrap_or("upstream_refused"),
+                format!("the server behind this endpoint refused the request: {message}"),
+            )
+        },
+        UpstreamFault::Failed { .. } | UpstreamFault::FailedLate(_) => {
+            failed(502, "upstream_failed", "failed")
+        }
+        UpstreamFault::Busy { retry_after, .. } => later(
+            *retry_after,
+            failed(503, "upstream_busy", "has too much to do; try again"),
+        ),
+        UpstreamFault::Full { max } => later(
+            second,
+            Description::new(
+                503,
+                "queue_full",
+                format!("{max} requests are at work already; try again"),
+            ),
+        ),
     }
 }
 

@@ -6,6 +6,8 @@ use selvedge_model::InferError;
 use selvedge_plugin::CallError;
 use selvedge_plugin::value::Rejection;
 
+use crate::upstream::UpstreamError;
+
 /// A request without a result.
 #[derive(Debug, thiserror::Error)]
 #[error("{fault}")]
@@ -26,6 +28,9 @@ pub enum Fault {
     /// The model's, or the model's input that a plugin made.
     #[error(transparent)]
     Model(#[from] InferError),
+    /// Another server's, which does a model's work.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// The node's.
     #[error(transparent)]
     Host(#[from] HostFault),

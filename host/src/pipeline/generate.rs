@@ -6,17 +6,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
+use futures_util::stream::{SelectAll, StreamExt};
 use selvedge_model::generate::TokenReport;
-use selvedge_model::{
-    Done, Event, Finish as ModelFinish, GenerateRequest, Generation, InferError, Piece, Sampling,
-};
+use selvedge_model::{InferError, Piece};
 use selvedge_plugin::value::{Chunk, Completion, Finish, Output, Request, StreamAction, Usage};
 use selvedge_plugin::{Stage, StreamInstance};
 
 use super::RequestError;
-use super::order::{Order, Prompt, amend, check_logprobs, prompt_of, unavailable};
+use super::order::{Order, amend, check_logprobs, prompt_of, unavailable};
 use super::run::{postprocess, template, validate};
+use super::source::{self, Heard, Source};
 use crate::generation::Ready;
 
 /// One answer of several to a prompt.
@@ -53,10 +52,11 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, done: Done) {
-        self.prompt = done.prompt_tokens;
-        self.cached = self.cached.max(done.cached_tokens);
-        self.completion += done.untold_tokens;
+    /// Adds those of another answer to the same prompt.
+    fn add(&mut self, other: Self) {
+        self.prompt = self.prompt.max(other.prompt);
+        self.cached = self.cached.max(other.cached);
+        self.completion += other.completion;
     }
 
     fn usage(self) -> Usage {
@@ -87,17 +87,14 @@ pub enum Told {
     },
 }
 
-/// The events of each answer, with which it is. They come as the sequences tell them.
-type Events = SelectAll<BoxStream<'static, (usize, Result<Event, InferError>)>>;
-
-/// A request whose sequences were admitted.
+/// A request that was admitted.
 pub struct Running {
     endpoint: Arc<Ready>,
     request: Arc<Request>,
     count: usize,
     ended: usize,
-    events: Events,
-    /// What is told before the events: all of it, where post-processors saw the whole.
+    source: Source,
+    /// What is told before what the source tells: all of it, where post-processors saw the whole.
     ready: VecDeque<Told>,
     /// Of each answer, where plugins are on the stream; else empty.
     finishes: Vec<Finish>,
@@ -105,17 +102,17 @@ pub struct Running {
     /// that fails ends the request: what nobody saw must not pass.
     filters: Vec<StreamInstance>,
     /// What was waited for and not looked at yet.
-    pending: Option<Option<(usize, Result<Event, InferError>)>>,
+    pending: Option<Option<Result<Heard, RequestError>>>,
     counts: Counts,
     first_at: Option<Instant>,
 }
 
 impl Running {
-    /// Takes a request to where its sequences are admitted. `decode` makes an order of the body that the validators left.
+    /// Takes a request to where a model, or another server, has taken it on. `decode` makes an order of the body that the validators left.
     ///
     /// # Errors
     ///
-    /// Where a plugin refuses the request or fails, or the model does not admit it.
+    /// Where a plugin refuses the request or fails, or nobody takes it on.
     pub async fn start(
         endpoint: &Arc<Ready>,
         request: Arc<Request>,
@@ -129,40 +126,19 @@ impl Running {
                 amend(endpoint, &mut order.params, &params)?;
             }
         }
-        let prompt = match order.prompt? {
-            Prompt::Messages(messages) => endpoint.model.chat_prompt(&messages).await?,
-            Prompt::Text(text) => endpoint.model.text_prompt(text).await?,
-            Prompt::Tokens(tokens) => tokens,
-        };
-        let params = order.params;
-        let counts = Counts {
-            prompt: prompt.len(),
-            ..Counts::default()
-        };
-        check_logprobs(endpoint, &params)?;
+        check_logprobs(endpoint, &order.params)?;
+        let (source, counts) = source::open(endpoint, order.prompt?, &order.params).await?;
+        let count = order.params.count;
         let filtered = endpoint.stage(Stage::Stream).next().is_some();
-        let mut events = SelectAll::new();
-        for choice in 0..params.count {
-            let generation = endpoint.model.generate(GenerateRequest {
-                prompt: prompt.clone(),
-                tokens_max: params.tokens_max.unwrap_or(usize::MAX),
-                stop: params.stop.clone(),
-                sampling: Sampling {
-                    seed: params.sampling.seed.wrapping_add(choice as u64),
-                    ..params.sampling.clone()
-                },
-            })?;
-            events.push(events_of(choice, generation));
-        }
         Ok(Self {
             endpoint: Arc::clone(endpoint),
             request,
-            count: params.count,
+            count,
             ended: 0,
-            events,
+            source,
             ready: VecDeque::new(),
             finishes: if filtered {
-                vec![Finish::Stop; params.count]
+                vec![Finish::Stop; count]
             } else {
                 Vec::new()
             },
@@ -227,33 +203,30 @@ impl Running {
     /// Waits until there is something for [`advance`](Self::advance) to work on. Nothing is lost where the future is dropped.
     pub async fn wait(&mut self) {
         if self.ready.is_empty() && self.ended < self.count && self.pending.is_none() {
-            self.pending = Some(self.events.next().await);
+            self.pending = Some(self.source.next().await);
         }
     }
 
-    /// What a sequence tells next.
+    /// What the source tells next.
     async fn event(&mut self) -> Result<Told, RequestError> {
-        let event = match self.pending.take() {
-            Some(event) => event,
-            None => self.events.next().await,
-        };
-        self.first_at.get_or_insert_with(Instant::now);
-        match event {
-            Some((choice, Ok(Event::Text(piece)))) => {
-                self.counts.completion += piece.count;
-                Ok(Told::Text { choice, piece })
+        loop {
+            let heard = match self.pending.take() {
+                Some(heard) => heard,
+                None => self.source.next().await,
+            };
+            self.first_at.get_or_insert_with(Instant::now);
+            let unfinished = || InferError::Failed("an answer ended without saying so".to_owned());
+            match heard.ok_or_else(unfinished)?? {
+                Heard::Text(choice, piece) => {
+                    self.counts.completion += piece.count;
+                    return Ok(Told::Text { choice, piece });
+                }
+                Heard::End(choice, finish) => {
+                    self.ended += 1;
+                    return Ok(Told::End { choice, finish });
+                }
+                Heard::Counts(counts) => self.counts.add(counts),
             }
-            Some((choice, Ok(Event::Done(done)))) => {
-                self.ended += 1;
-                self.counts.add(done);
-                let finish = match done.finish {
-                    ModelFinish::Stop => Finish::Stop,
-                    ModelFinish::Length => Finish::Length,
-                };
-                Ok(Told::End { choice, finish })
-            }
-            Some((_, Err(error))) => Err(error.into()),
-            None => Err(InferError::Failed("a sequence ended without saying so".to_owned()).into()),
         }
     }
 
@@ -300,7 +273,7 @@ impl Running {
         }
         if let Some((_, reason)) = stop {
             // What is dropped here ends after the step that runs.
-            (self.events, self.pending) = (SelectAll::new(), None);
+            (self.source, self.pending) = (SelectAll::new(), None);
             self.ended = self.count;
             self.finishes.fill(reason);
         }
@@ -461,15 +434,4 @@ impl Running {
     pub fn counts(&self) -> Counts {
         self.counts
     }
-}
-
-fn events_of(
-    choice: usize,
-    generation: Generation,
-) -> BoxStream<'static, (usize, Result<Event, InferError>)> {
-    let next = move |mut generation: Generation| async move {
-        let event = generation.next().await?;
-        Some(((choice, event), generation))
-    };
-    stream::unfold(generation, next).boxed()
 }

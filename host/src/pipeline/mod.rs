@@ -13,5 +13,7 @@ pub mod params;
 
 pub mod run;
 
+mod source;
+
 pub use error::{ClientFault, Fault, HostFault, Rejected, RequestError};
 pub use run::{Answer, run};

@@ -4,7 +4,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use selvedge_model::Sampling;
+use selvedge_model::{Sampling, Structure};
 use serde_json::{Map, Value};
 
 use super::ClientFault;
@@ -35,7 +35,27 @@ pub struct Params {
     pub sampling: Sampling,
     /// Answers to the one prompt. 1 to 8.
     pub count: usize,
+    /// The structure that an answer must have.
+    pub structure: Option<Structure>,
+    /// What was said of sampling, and of probabilities, as it was said: for another server, which has defaults of its own.
+    pub given: Map<String, Value>,
 }
+
+/// The fields that [`Params::given`] holds.
+const GIVEN: [&str; 12] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "seed",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "max_completion_tokens",
+];
 
 impl Params {
     /// Reads the fields of a request. `temperature` is 1 by default, `seed` another each time.
@@ -98,8 +118,16 @@ impl Params {
         if let Some(bias) = logit_bias(fields)? {
             sampling.logit_bias = bias;
         }
+        if let Some(format) = given(fields, "response_format") {
+            self.structure = structure(format)?;
+        }
         if let Some(count) = logprobs(fields)? {
             sampling.logprobs = Some(count);
+        }
+        for key in GIVEN {
+            if let Some(value) = given(fields, key) {
+                self.given.insert(key.to_owned(), value.clone());
+            }
         }
         Ok(())
     }
@@ -221,6 +249,25 @@ fn logprobs(fields: &Map<String, Value>) -> Result<Option<usize>, ClientFault> {
     Ok(asked.and_then(|count| usize::try_from(count).ok()))
 }
 
+/// `{"type": "json_schema", "json_schema": {"name": "..", "schema": {..}}}`, or one of the types that need no more.
+fn structure(format: &Value) -> Result<Option<Structure>, ClientFault> {
+    match format["type"].as_str() {
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(Structure::Object)),
+        Some("json_schema") => match &format["json_schema"]["schema"] {
+            Value::Null => Err(bad(
+                "response_format.json_schema.schema",
+                "is missing: it is the JSON Schema that the answer is to have",
+            )),
+            schema => Ok(Some(Structure::Schema(schema.clone()))),
+        },
+        _ => Err(bad(
+            "response_format",
+            "must be an object whose `type` is `text`, `json_object` or `json_schema`",
+        )),
+    }
+}
+
 fn refuse_unsupported(fields: &Map<String, Value>) -> Result<(), ClientFault> {
     let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
     if given(fields, "tools").is_some_and(|tools| !is_empty(tools)) {
@@ -236,10 +283,6 @@ fn refuse_unsupported(fields: &Map<String, Value>) -> Result<(), ClientFault> {
         if given(fields, key).is_some_and(|value| !is_empty(value) && value != "none") {
             return Err(bad(key, "is for tools, which are not supported by this model"));
         }
-    }
-    let format = given(fields, "response_format").map(|format| &format["type"]);
-    if format.is_some_and(|format| format != "text") {
-        return Err(bad("response_format", "may have the type `text` only"));
     }
     for key in ["echo", "suffix", "best_of"] {
         let idle = |value: &Value| value == false || value == 1 || value == "";
@@ -309,9 +352,11 @@ mod tests {
             (json!({ "top_logprobs": 2 }), "needs `logprobs`"),
             (json!({ "tools": [{}] }), "`tools` are not supported"),
             (
-                json!({ "response_format": {"type": "json_object"} }),
-                "`response_format`",
+                json!({ "response_format": {"type": "json_schema", "json_schema": {"name": "x"}} }),
+                "`response_format.json_schema.schema` is missing",
             ),
+            (json!({ "response_format": {"type": "xml"} }), "whose `type` is"),
+            (json!({ "response_format": "json" }), "whose `type` is"),
             (json!({ "echo": true }), "`echo` is not supported"),
         ] {
             let error = read(fields.clone()).expect_err("refused");

@@ -9,8 +9,8 @@ use selvedge_model::Input;
 use selvedge_plugin::value::{Action, Completion, Output, Rejection, Rendered, Request, Usage, Verdict};
 use selvedge_plugin::{CallError, Stage};
 
-use super::convert;
 use super::{ClientFault, Rejected, RequestError};
+use super::{convert, source};
 use crate::config::OnError;
 use crate::generation::{Attached, Ready};
 
@@ -39,7 +39,7 @@ pub async fn run(
         Some(rendered) => convert::input(&endpoint.name, rendered.prompt)?,
         None => decode(&request)?,
     };
-    let inference = endpoint.model.infer(input).await?;
+    let inference = source::infer(endpoint, input).await?;
     postprocess(endpoint, &request, convert::completion(inference)).await
 }
 

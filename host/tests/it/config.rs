@@ -77,6 +77,8 @@ fn the_reference_names_every_key() {
         "[sandbox]\nzzz = 1",
         "[models.m]\nzzz = 1",
         "[models.m.batch]\nzzz = 1",
+        "[models.m.generate]\nzzz = 1",
+        "[models.m.upstream]\nzzz = 1",
         "[plugins.p]\nzzz = 1",
         "[plugins.p.limits]\nzzz = 1",
         "[plugins.p.allow]\nzzz = 1",

@@ -20,7 +20,7 @@ fn ask(extra: Value) -> String {
 }
 
 /// Sends a request and does not read the answer.
-fn send(host: &TestHost, path: &str, body: &str) -> std::net::TcpStream {
+pub(crate) fn send(host: &TestHost, path: &str, body: &str) -> std::net::TcpStream {
     let mut stream = host.client().connect();
     let headers = [("content-type", "application/json")];
     stream
@@ -31,7 +31,7 @@ fn send(host: &TestHost, path: &str, body: &str) -> std::net::TcpStream {
 }
 
 /// Sequences that run and that wait.
-fn load(host: &TestHost) -> (u64, u64) {
+pub(crate) fn load(host: &TestHost) -> (u64, u64) {
     let ready = host.client().get("/readyz").json();
     let models = ready["models"].as_array().expect("a list").clone();
     let model = models
@@ -44,7 +44,7 @@ fn load(host: &TestHost) -> (u64, u64) {
     )
 }
 
-fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::host::{TestHost, demo, demo_config, root};
 
 /// Runs a script of `host/tests/python` with arguments; what it prints.
-fn python(script: &str, arguments: &[&str]) -> String {
+pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
     let python = std::env::var_os("SELVEDGE_TEST_PYTHON")
         .map_or_else(|| root().join("target/venv/bin/python"), Into::into);
     let output = Command::new(&python)

@@ -3,6 +3,7 @@
 ollama_client.py HOST
 """
 
+import json
 import sys
 
 import ollama
@@ -29,6 +30,19 @@ assert client.generate("assistant").done_reason == "load"
 stopped = client.generate("assistant", prompt="List three fruits.", options={"temperature": 0, "stop": ["Bananas"]})
 assert stopped.response.endswith("1. ") and stopped.done_reason == "stop", stopped
 
+schema = {
+    "type": "object",
+    "properties": {"kind": {"enum": ["cat", "dog"]}, "legs": {"type": "integer", "minimum": 0, "maximum": 8}},
+    "required": ["kind", "legs"],
+    "additionalProperties": False,
+}
+STORY = [{"role": "user", "content": "Tell me a long story about a cat called Tom."}]
+shaped = json.loads(client.chat("assistant", messages=STORY, format=schema, options={"temperature": 0}).message.content)
+assert shaped["kind"] in ("cat", "dog") and 0 <= shaped["legs"] <= 8, shaped
+lines = client.generate("assistant", prompt="A cat.", format=schema, options={"temperature": 0}, stream=True)
+assert set(json.loads("".join(line.response for line in lines))) == {"kind", "legs"}
+assert client.generate("assistant", prompt="A cat.", format="json", options=GREEDY).response.lstrip().startswith("{")
+
 vectors = client.embed("embed", input=["a", "b"], dimensions=16).embeddings
 assert len(vectors) == 2 and len(vectors[0]) == 16 and abs(sum(x * x for x in vectors[0]) - 1) < 1e-4
 
@@ -52,6 +66,7 @@ assert "options.temperature" in refused(400, lambda: client.chat("assistant", me
 assert "options.num_predict" in refused(400, lambda: client.chat("assistant", messages=FRUITS, options={"num_predict": 0}))
 assert "2048" in refused(400, lambda: client.generate("assistant", prompt="word " * 3000))
 assert "tools" in refused(400, lambda: client.chat("assistant", messages=FRUITS, tools=[{"type": "function", "function": {"name": "f"}}]))
+assert "JSON Schema" in refused(400, lambda: client.chat("assistant", messages=FRUITS, format={"type": "nothing"}))
 refused(400, lambda: client.chat("embed", messages=FRUITS))
 refused(400, lambda: client.embed("assistant", input="x"))
 # The demo's validator wants `input`, which the older path does not send.

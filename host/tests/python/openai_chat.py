@@ -3,9 +3,12 @@
 openai_chat.py BASE_URL
 """
 
+import json
 import sys
+import typing
 
 import openai
+import pydantic
 
 client = openai.OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0)
 FRUITS = [{"role": "user", "content": "List three fruits."}]
@@ -60,6 +63,28 @@ streamed = client.completions.create(
 assert "".join(chunk.choices[0].text for chunk in streamed) == completion.choices[0].text
 
 
+class Pet(pydantic.BaseModel, extra="forbid"):
+    name: typing.Annotated[str, pydantic.Field(max_length=20)]
+    kind: typing.Literal["cat", "dog"]
+    legs: typing.Annotated[int, pydantic.Field(ge=0, le=8)]
+
+
+STORY = [{"role": "user", "content": "Tell me a long story about a cat called Tom."}]
+parsed = client.chat.completions.parse(model="plain", messages=STORY, response_format=Pet, temperature=0)
+assert isinstance(parsed.choices[0].message.parsed, Pet) and parsed.choices[0].finish_reason == "stop", parsed
+schema = {"type": "json_schema", "json_schema": {"name": "pet", "schema": Pet.model_json_schema(), "strict": True}}
+for model in ("plain", "assistant"):
+    streamed = chat(STORY, model=model, response_format=schema, stream=True)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in streamed)
+    assert Pet.model_validate_json(text), text
+several = client.chat.completions.create(
+    model="plain", messages=STORY, response_format=schema, n=3, seed=5, temperature=1.2
+)
+assert all(Pet.model_validate_json(choice.message.content) for choice in several.choices), several
+free = chat(STORY, model="plain", response_format={"type": "json_object"}, max_tokens=8).choices[0]
+assert free.message.content.lstrip().startswith("{"), free
+
+
 def refused(kind, param=None, **arguments):
     try:
         client.chat.completions.create(**{"model": "assistant", "messages": FRUITS, **arguments})
@@ -81,6 +106,11 @@ for name, value in [
     ("n", 9), ("logprobs", True), ("tools", [{"type": "function", "function": {"name": "f"}}]),
 ]:
     refused(bad, name, **{name: value})
+for schema, said in [({"type": "nothing"}, "nothing"), ({"$ref": "https://example.com/x"}, "example.com"), (7, "object")]:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    error = refused(bad, "response_format", response_format=wanted)
+    assert error.code == "invalid_json_schema" and said in error.message, error
+refused(bad, "response_format", response_format={"type": "xml"})
 long = refused(bad, messages=[{"role": "user", "content": "word " * 3000}])
 assert long.code == "context_length_exceeded" and "2048" in long.message and "30" in long.message, long
 assert chat(max_tokens=10**9, stop=["\n"]).choices[0].finish_reason == "stop", "a huge limit is the context's"

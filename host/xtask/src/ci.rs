@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::run::{Root, Tool, cargo, say};
-use crate::{plugins, python, setup, tidy};
+use crate::{models, plugins, python, setup, tidy};
 
 /// Everything.
 pub(crate) fn run(root: &Root) -> Result<()> {
@@ -65,7 +65,7 @@ fn clippy_and_docs(root: &Root) -> Result<()> {
 /// Every test: the plugins' cores natively, then the host's crates and the host as a whole.
 pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
     setup(root, false)?;
-    let python = python::interpreter(root)?;
+    let (python, llama) = (python::interpreter(root)?, python::llama(root)?);
     if rest.is_empty() {
         say("testing the plugins' cores");
         let plugins = Tool::new("cargo").current_dir(root.join("plugins"));
@@ -89,6 +89,8 @@ pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
         .run()?;
     cargo(root)
         .env("SELVEDGE_TEST_PYTHON", python)
+        .env("SELVEDGE_TEST_LLAMA", llama)
+        .env("SELVEDGE_TEST_GGUF", models::gguf(root))
         .args(["test", "--release", "--workspace"])
         .args(rest)
         .run()

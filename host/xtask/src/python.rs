@@ -37,6 +37,38 @@ pub(crate) fn interpreter(root: &Root) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// llama.cpp's server, which the tests talk to and the benches compare with. Its package holds C++ alone.
+const LLAMA: &str = "llama-cpp-python[server]==0.3.36";
+
+/// What of llama.cpp is left out: tools, tests, pictures, and its own downloads.
+const LLAMA_FLAGS: &str = "-DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF \
+    -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF";
+
+/// The interpreter of an environment with llama.cpp's server. Builds it the first time; pip keeps what it built.
+pub(crate) fn llama(root: &Root) -> Result<PathBuf> {
+    let dir = root.target().join("venv-llama");
+    let python = dir.join("bin/python");
+    let stamp = Stamp::new(dir.join("stamp"), &[LLAMA, LLAMA_FLAGS], &[])?;
+    if stamp.is_fresh(std::slice::from_ref(&python)) {
+        return Ok(python);
+    }
+    say("building llama.cpp's server into target/venv-llama (6 minutes on two cores, the first time)");
+    if !Tool::new("g++").arg("--version").succeeds() {
+        apt_install(&["g++", "make"], "llama.cpp")?;
+    }
+    let system = interpreter(root)?;
+    Tool::new(system)
+        .args(["-m", "venv", "--clear"])
+        .arg(&dir)
+        .run()?;
+    pip(&python, "install")
+        .arg(LLAMA)
+        .env("CMAKE_ARGS", LLAMA_FLAGS)
+        .run()?;
+    stamp.write()?;
+    Ok(python)
+}
+
 /// Downloads one package's wheel and unpacks it into `into`. Nothing of it is installed or run.
 pub(crate) fn unpack_wheel(root: &Root, package: &str, into: &Path) -> Result<()> {
     let python = interpreter(root)?;

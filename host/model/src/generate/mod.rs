@@ -1,11 +1,14 @@
 //! Generation: continuous batching of sequences that join and leave at every step.
 //!
-//! `sample` chooses tokens and `text` makes text of them, both pure; `decoder` runs the file, with its cache of keys and values;
-//! `engine` is the thread that owns it and decides at each step who goes on. Read in this order.
+//! `sample` chooses tokens and `text` makes text of them, both pure; `structure` rules out what would break a wanted form;
+//! `decoder` runs the file, with its cache of keys and values; `engine` is the thread that owns it and decides at each step who goes
+//! on. Read in this order.
 
 pub mod sample;
 
 pub mod text;
+
+pub mod structure;
 
 pub(crate) mod decoder;
 
@@ -16,6 +19,7 @@ mod sequence;
 use tokio::sync::mpsc;
 
 pub use sample::{Sampling, Scored};
+pub use structure::{Constraint, Structure};
 
 use crate::error::InferError;
 
@@ -49,7 +53,7 @@ impl Default for GenerateOptions {
 }
 
 /// What is to be generated.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct GenerateRequest {
     /// The prompt, as the model is given it. At least one token.
     pub prompt: Vec<u32>,
@@ -59,6 +63,8 @@ pub struct GenerateRequest {
     pub stop: Vec<String>,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// The structure that the text must have, by [`Model::structure`](crate::Model::structure); none: any text will do.
+    pub constraint: Option<Constraint>,
 }
 
 /// What a sequence tells while it runs.

@@ -98,13 +98,17 @@ impl Sampler {
         }
     }
 
-    /// Chooses the next token from the logits of all, which it may change. `logits` must not be empty.
-    pub fn choose(&mut self, logits: &mut [f32]) -> Choice {
+    /// Chooses the next token from the logits of all, which it may change. `logits` must not be empty. Where only some tokens
+    /// are allowed, they are bits in words, the lowest first.
+    pub fn choose(&mut self, logits: &mut [f32], allowed: Option<&[u32]>) -> Choice {
         let wanted = self.sampling.logprobs;
         let total = wanted.map(|_| log_sum_exp(logits));
         let best = wanted.map(|count| likeliest(logits, count));
         let before = wanted.map(|_| logits.to_vec());
         self.adjust(logits);
+        if let Some(allowed) = allowed {
+            rule_out(logits, allowed);
+        }
         let token = if self.sampling.temperature <= 0.0 {
             argmax(logits)
         } else {
@@ -165,6 +169,24 @@ impl Sampler {
             }
         }
         last.map_or_else(|| argmax(logits), |(token, _)| token)
+    }
+}
+
+/// Leaves no chance to tokens whose bit is not set.
+fn rule_out(logits: &mut [f32], allowed: &[u32]) {
+    let words = allowed.iter().copied().chain(std::iter::repeat(0));
+    for (logits, word) in logits.chunks_mut(32).zip(words) {
+        match word {
+            u32::MAX => {}
+            0 => logits.fill(f32::NEG_INFINITY),
+            word => {
+                for (bit, logit) in logits.iter_mut().enumerate() {
+                    if word >> bit & 1 == 0 {
+                        *logit = f32::NEG_INFINITY;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -251,7 +273,7 @@ mod tests {
     fn draws(sampling: Sampling, logits: &[f32], count: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(sampling, &[]);
         (0..count)
-            .map(|_| sampler.choose(&mut logits.to_vec()).token)
+            .map(|_| sampler.choose(&mut logits.to_vec(), None).token)
             .collect()
     }
 
@@ -328,7 +350,11 @@ mod tests {
             ..Sampling::default()
         };
         let mut sampler = Sampler::new(repeated, &[0]);
-        assert_eq!(sampler.choose(&mut logits.to_vec()).token, 1, "the prompt counts");
+        assert_eq!(
+            sampler.choose(&mut logits.to_vec(), None).token,
+            1,
+            "the prompt counts"
+        );
     }
 
     #[test]
@@ -347,11 +373,27 @@ mod tests {
             logit_bias: vec![(0, 100.0)],
             ..Sampling::default()
         };
-        let choice = Sampler::new(sampling, &[]).choose(&mut [0.0, 1.0, 2.0]);
+        let choice = Sampler::new(sampling, &[]).choose(&mut [0.0, 1.0, 2.0], None);
         let (chosen, best) = choice.scored.expect("asked for");
         assert_eq!(choice.token, 0);
         assert!((chosen.logprob.exp() - 0.0900).abs() < 1e-3, "{chosen:?}");
         assert_eq!(best.iter().map(|scored| scored.token).collect::<Vec<_>>(), [2, 1]);
+    }
+
+    #[test]
+    fn chooses_none_but_the_allowed() {
+        let logits: Vec<f32> = (0..70_u8).map(f32::from).collect();
+        for (allowed, expected) in [
+            (vec![1 << 5, 0, 0], 5),
+            (vec![0, 1], 32),
+            (vec![u32::MAX, u32::MAX, 0], 63),
+            (vec![0, 0, 1 << 2], 66),
+        ] {
+            for sampling in [Sampling::default(), warm()] {
+                let choice = Sampler::new(sampling, &[]).choose(&mut logits.clone(), Some(&allowed));
+                assert_eq!(choice.token, expected, "{allowed:?}");
+            }
+        }
     }
 
     proptest! {
@@ -369,7 +411,7 @@ mod tests {
         ) {
             let sampling = Sampling { temperature, top_k, top_p, min_p, seed, ..Sampling::default() };
             let left = candidates(&logits, &sampling);
-            let token = Sampler::new(sampling, &[]).choose(&mut logits.clone()).token;
+            let token = Sampler::new(sampling, &[]).choose(&mut logits.clone(), None).token;
             prop_assert!(left.iter().any(|(candidate, _)| *candidate == token));
         }
     }

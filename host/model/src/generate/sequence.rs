@@ -6,6 +6,7 @@ use tokenizers::Tokenizer as HfTokenizer;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::sample::{Sampler, Scored};
+use super::structure::{Constraint, Rest};
 use super::text::{Detokenizer, Passed, StopFinder};
 use super::{Done, Event, Finish, GenerateRequest, Piece, TokenReport};
 use crate::error::InferError;
@@ -29,6 +30,7 @@ pub(super) struct Sequence {
     untold: usize,
     tokens_max: usize,
     sampler: Sampler,
+    constraint: Option<Constraint>,
     detokenizer: Detokenizer,
     stops: StopFinder,
     reports: Vec<TokenReport>,
@@ -54,6 +56,7 @@ impl Sequence {
             untold: 0,
             tokens_max: request.tokens_max.min(left),
             sampler: Sampler::new(request.sampling, &request.prompt),
+            constraint: request.constraint,
             detokenizer: Detokenizer::default(),
             stops: StopFinder::new(request.stop),
             reports: Vec::new(),
@@ -74,13 +77,27 @@ impl Sequence {
 
     /// Takes the logits behind its last token, chooses the next one and tells what can be told.
     pub(super) fn advance(&mut self, logits: &mut [f32], tokenizer: &HfTokenizer, ends: &[u32]) -> Progress {
-        let choice = self.sampler.choose(logits);
+        let allowed = self.constraint.as_mut().map(Constraint::allowed).transpose();
+        let choice = match &allowed {
+            Ok(allowed) => self
+                .sampler
+                .choose(logits, allowed.as_ref().map(|bits| bits.as_slice())),
+            Err(error) => return self.fail(error.clone()),
+        };
         self.next = choice.token;
         self.generated += 1;
         self.untold += 1;
         if ends.contains(&choice.token) {
             return self.end(Finish::Stop);
         }
+        let taken = self
+            .constraint
+            .as_mut()
+            .map(|constraint| constraint.take(choice.token));
+        let rest = match taken.transpose() {
+            Ok(rest) => rest.unwrap_or(Rest::More),
+            Err(error) => return self.fail(error),
+        };
         let text = match self.detokenizer.push(tokenizer, choice.token) {
             Ok(text) => text,
             Err(why) => return self.fail(InferError::Failed(why)),
@@ -95,10 +112,11 @@ impl Sequence {
             }
             Passed::On(text) => {
                 self.tell(text);
-                if self.generated >= self.tokens_max {
-                    self.end(Finish::Length)
-                } else {
-                    Progress::Continues
+                match rest {
+                    // The model could but say that it ends.
+                    Rest::Nothing => self.end(Finish::Stop),
+                    Rest::More if self.generated >= self.tokens_max => self.end(Finish::Length),
+                    Rest::More => Progress::Continues,
                 }
             }
         }

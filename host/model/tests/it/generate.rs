@@ -48,17 +48,18 @@ fn with_options(dir: &Path, generate: GenerateOptions) -> Model {
     load(dir, &options).expect("the model loads")
 }
 
-fn request(prompt: &[u32], tokens_max: usize) -> GenerateRequest {
+pub(crate) fn request(prompt: &[u32], tokens_max: usize) -> GenerateRequest {
     GenerateRequest {
         prompt: prompt.to_vec(),
         tokens_max,
         stop: Vec::new(),
         sampling: Sampling::default(),
+        constraint: None,
     }
 }
 
 /// Pieces to the end, joined.
-async fn whole(mut generation: Generation) -> Result<(Piece, Done), InferError> {
+pub(crate) async fn whole(mut generation: Generation) -> Result<(Piece, Done), InferError> {
     let mut all = Piece::default();
     while let Some(event) = generation.next().await {
         match event? {
@@ -72,7 +73,7 @@ async fn whole(mut generation: Generation) -> Result<(Piece, Done), InferError> 
     panic!("it ended without saying so");
 }
 
-async fn text(model: &Model, request: GenerateRequest) -> String {
+pub(crate) async fn text(model: &Model, request: GenerateRequest) -> String {
     whole(model.generate(request).expect("admitted"))
         .await
         .expect("generated")
@@ -80,7 +81,7 @@ async fn text(model: &Model, request: GenerateRequest) -> String {
         .text
 }
 
-fn chat(content: &str) -> Vec<Message> {
+pub(crate) fn chat(content: &str) -> Vec<Message> {
     let message = |role: &str, content: &str| Message {
         role: role.to_owned(),
         content: content.to_owned(),

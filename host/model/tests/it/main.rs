@@ -7,3 +7,4 @@ mod generate;
 mod inference;
 mod load;
 mod reference;
+mod structure;

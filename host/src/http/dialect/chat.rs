@@ -75,7 +75,7 @@ pub async fn answer(
 }
 
 fn check_task(endpoint: &Arc<Ready>) -> Result<(), ClientFault> {
-    let task = endpoint.model.card().task;
+    let task = endpoint.backend.task();
     if task == Task::TextGeneration {
         return Ok(());
     }

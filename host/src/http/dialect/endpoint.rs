@@ -35,7 +35,7 @@ pub async fn answer(endpoint: &Endpoint, received: Received) -> Result<Response,
     let endpoint = ready(endpoint)?;
     // Before any plugin: what is not JSON, or nested beyond reason, costs none of them a thing.
     let body = parse(&received.body)?;
-    if endpoint.model.card().task == Task::TextGeneration {
+    if endpoint.backend.task() == Task::TextGeneration {
         return text(endpoint, &received, &body).await;
     }
     let answer = run(endpoint, &received, Dialect::Endpoint, |body| {
@@ -48,7 +48,7 @@ pub async fn answer(endpoint: &Endpoint, received: Received) -> Result<Response,
 /// Generates text; bit by bit where the body says `"stream": true`.
 async fn text(endpoint: &Arc<Ready>, received: &Received, body: &Value) -> Result<Response, RequestError> {
     let mut timed = generate(endpoint, received, Dialect::Endpoint, |body| Ok(order(body)?)).await?;
-    if body["stream"] != true {
+    if !body["stream"].as_bool().unwrap_or(endpoint.stream) {
         let completed = timed.complete().await?;
         if let Some(text) = completed.json {
             return Ok(respond::raw_json(StatusCode::OK, text.into_bytes()));
@@ -134,8 +134,12 @@ fn decode(endpoint: &Ready, body: &[u8]) -> Result<Input, RequestError> {
     let Value::Object(mut fields) = parse(body)? else {
         return Err(bad("dict_type", "", "Input should be an object").into());
     };
-    if endpoint.model.card().task == Task::Tensor {
-        return tensors::decode(endpoint.model.signature(), &fields);
+    if let Some(model) = endpoint
+        .backend
+        .model()
+        .filter(|model| model.card().task == Task::Tensor)
+    {
+        return tensors::decode(model.signature(), &fields);
     }
     texts(&mut fields).map(Input::Texts).map_err(Into::into)
 }

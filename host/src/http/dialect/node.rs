@@ -1,11 +1,11 @@
 //! The node's own paths: whether it lives, and what of it is ready, on which device, and why not.
 
 use http::StatusCode;
-use selvedge_model::Model;
 use selvedge_plugin::Startup;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::backend::Backend;
 use crate::generation::{Attached, Endpoint, EndpointState, Generation};
 use crate::http::{Response, respond};
 
@@ -46,9 +46,9 @@ pub fn ready(app: &App, generation: &Generation) -> Response {
     respond::json(status, &body)
 }
 
-fn model_entry(name: &str, model: &Result<Model, String>) -> Value {
-    match model {
-        Ok(model) => {
+fn model_entry(name: &str, backend: &Result<Backend, String>) -> Value {
+    match backend {
+        Ok(Backend::Model(model)) => {
             let (replicas, threads) = model.sessions();
             json!({
                 "name": name,
@@ -61,6 +61,16 @@ fn model_entry(name: &str, model: &Result<Model, String>) -> Value {
                 "running": model.running(),
             })
         }
+        Ok(Backend::Upstream(upstream)) => {
+            let options = upstream.options();
+            json!({
+                "name": name,
+                "state": "ready",
+                "task": upstream.task().name(),
+                "upstream": { "kind": options.kind.name(), "url": options.url, "model": options.model },
+                "running": upstream.running(),
+            })
+        }
         Err(reason) => json!({ "name": name, "state": "broken", "reasons": [reason] }),
     }
 }
@@ -70,7 +80,7 @@ fn endpoint_entry(endpoint: &Endpoint) -> Value {
     match &endpoint.state {
         EndpointState::Ready(ready) => {
             let plugins: Vec<Value> = ready.plugins.iter().map(plugin_entry).collect();
-            json!({ "name": &**name, "path": path, "state": "ready", "model": ready.model.name(), "plugins": plugins })
+            json!({ "name": &**name, "path": path, "state": "ready", "model": ready.backend.name(), "plugins": plugins })
         }
         EndpointState::Broken(reasons) => {
             json!({ "name": &**name, "path": path, "state": "broken", "reasons": reasons })

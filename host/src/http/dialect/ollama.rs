@@ -1,7 +1,9 @@
-//! Ollama's dialect: `/api/chat`, `/api/generate`, `/api/embed` and what its clients ask about models.
+//! Ollama's dialect: `/api/chat`, `/api/generate`, `/api/embed`; what its clients ask about models is in `models`.
 //!
 //! Answers are lines of JSON, streamed unless the request says `"stream": false`. An endpoint's name is a model's, with or
 //! without the tag `latest`; times are nanoseconds.
+
+mod models;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,13 +11,14 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
-use selvedge_model::{Input, Message, Task, Text};
+use selvedge_model::{Input, Message, Structure, Task, Text};
 use selvedge_plugin::value::{Finish, Output};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+
+pub use models::{ps, tags};
 
 use super::{Next, Timed, check_finite, finish_name, generate, messages, openai, ready, run};
-use crate::generation::{Endpoint, EndpointState, Generation, Ready};
+use crate::generation::{Endpoint, Generation, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, full, respond, sse};
 use crate::pipeline::generate::{Counts, Told};
@@ -23,6 +26,7 @@ use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::Params;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::router::{Dialect, Ollama};
+use crate::upstream;
 
 /// `GET /`.
 #[must_use]
@@ -37,79 +41,6 @@ pub fn root() -> Response {
 #[must_use]
 pub fn version() -> Response {
     respond::json(StatusCode::OK, &json!({ "version": env!("CARGO_PKG_VERSION") }))
-}
-
-/// `GET /api/tags`: the endpoints that serve.
-#[must_use]
-pub fn tags(generation: &Generation) -> Response {
-    let models: Vec<Value> = serving(generation).map(|ready| entry(ready)).collect();
-    respond::json(StatusCode::OK, &json!({ "models": models }))
-}
-
-/// `GET /api/ps`: the same, since models stay loaded.
-#[must_use]
-pub fn ps(generation: &Generation) -> Response {
-    let running = |ready: &Arc<Ready>| {
-        let mut entry = entry(ready);
-        entry["expires_at"] = json!("9999-12-31T23:59:59Z");
-        entry["size_vram"] = json!(0);
-        if let Some((options, _)) = ready.model.generates() {
-            entry["context_length"] = json!(options.context_max);
-        }
-        entry
-    };
-    let models: Vec<Value> = serving(generation).map(running).collect();
-    respond::json(StatusCode::OK, &json!({ "models": models }))
-}
-
-fn serving(generation: &Generation) -> impl Iterator<Item = &Arc<Ready>> {
-    generation
-        .endpoints
-        .iter()
-        .filter_map(|endpoint| match &endpoint.state {
-            EndpointState::Ready(ready) => Some(ready),
-            EndpointState::Broken(_) => None,
-        })
-}
-
-fn entry(ready: &Ready) -> Value {
-    let (name, file) = (format!("{}:latest", ready.name), ready.model.file());
-    let metadata = std::fs::metadata(file);
-    let modified = metadata
-        .as_ref()
-        .ok()
-        .and_then(|metadata| metadata.modified().ok());
-    json!({
-        "name": name,
-        "model": name,
-        "modified_at": timestamp(modified.unwrap_or(SystemTime::UNIX_EPOCH)),
-        "size": metadata.map(|metadata| metadata.len()).unwrap_or_default(),
-        "digest": digest(ready),
-        "details": details(ready),
-    })
-}
-
-fn details(ready: &Ready) -> Value {
-    let family = ready.model.card().task.name();
-    json!({
-        "parent_model": "", "format": "onnx", "family": family, "families": [family],
-        "parameter_size": "", "quantization_level": "",
-    })
-}
-
-/// Of the model's file, as its card has it; else of its name, since clients want one.
-fn digest(ready: &Ready) -> String {
-    let card = ready.model.card();
-    let name = ready
-        .model
-        .file()
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    let known = name.and_then(|name| card.sha256.get(&name).cloned());
-    known.unwrap_or_else(|| {
-        let hash = Sha256::digest(card.name.as_bytes());
-        hash.iter().map(|byte| format!("{byte:02x}")).collect()
-    })
 }
 
 fn timestamp(at: SystemTime) -> String {
@@ -130,7 +61,7 @@ pub async fn post(
     let name = openai::model_name(&fields)?;
     let endpoint = ready(find(generation, &name)?)?;
     match path {
-        Ollama::Show => Ok(show(endpoint)),
+        Ollama::Show => Ok(models::show(endpoint)),
         Ollama::Embed | Ollama::Embeddings => embed(endpoint, path, &received).await,
         _ => text(endpoint, path, name, &fields, received).await,
     }
@@ -142,31 +73,9 @@ fn find<'a>(generation: &'a Generation, name: &str) -> Result<&'a Endpoint, Clie
     found.ok_or_else(|| ClientFault::UnknownModel(name.to_owned()))
 }
 
-fn show(ready: &Ready) -> Response {
-    let card = ready.model.card();
-    let capability = match card.task {
-        Task::TextGeneration => "completion",
-        Task::FeatureExtraction => "embedding",
-        Task::TextClassification | Task::Tensor => card.task.name(),
-    };
-    let mut info = json!({ "general.architecture": card.task.name(), "general.basename": card.name });
-    if let Some((options, _)) = ready.model.generates() {
-        info["general.context_length"] = json!(options.context_max);
-    }
-    let entry = entry(ready);
-    respond::json(
-        StatusCode::OK,
-        &json!({
-            "license": card.licence, "modelfile": "", "parameters": "", "template": "",
-            "details": entry["details"], "model_info": info, "capabilities": [capability],
-            "modified_at": entry["modified_at"],
-        }),
-    )
-}
-
 async fn embed(endpoint: &Arc<Ready>, path: Ollama, received: &Received) -> Result<Response, RequestError> {
     let started = Instant::now();
-    let task = endpoint.model.card().task;
+    let task = endpoint.backend.task();
     if task != Task::FeatureExtraction {
         return Err(wrong_task(endpoint).into());
     }
@@ -236,7 +145,7 @@ fn bad(param: &str, why: &str) -> ClientFault {
 fn wrong_task(endpoint: &Ready) -> ClientFault {
     ClientFault::WrongTask {
         endpoint: endpoint.name.as_ref().to_owned(),
-        task: endpoint.model.card().task.name(),
+        task: endpoint.backend.task().name(),
     }
 }
 
@@ -248,7 +157,7 @@ async fn text(
     fields: &Map<String, Value>,
     received: Received,
 ) -> Result<Response, RequestError> {
-    if endpoint.model.card().task != Task::TextGeneration {
+    if endpoint.backend.task() != Task::TextGeneration {
         return Err(wrong_task(endpoint).into());
     }
     let lines = Lines {
@@ -293,7 +202,8 @@ fn only_loads(path: Ollama, fields: &Map<String, Value>) -> Option<&'static str>
 
 fn order(path: Ollama, fields: &Map<String, Value>) -> Result<Order, ClientFault> {
     refuse_unsupported(fields)?;
-    let params = params(fields.get("options"))?;
+    let mut params = params(fields.get("options"))?;
+    params.structure = structure(fields.get("format"))?;
     let prompt = if path == Ollama::Chat {
         Prompt::Messages(messages::read(fields)?)
     } else {
@@ -322,7 +232,7 @@ fn order(path: Ollama, fields: &Map<String, Value>) -> Result<Order, ClientFault
 
 fn refuse_unsupported(fields: &Map<String, Value>) -> Result<(), ClientFault> {
     for key in [
-        "tools", "images", "format", "think", "template", "suffix", "context", "logprobs",
+        "tools", "images", "think", "template", "suffix", "context", "logprobs",
     ] {
         let idle = |value: &Value| match value {
             Value::Null | Value::Bool(false) => true,
@@ -337,19 +247,24 @@ fn refuse_unsupported(fields: &Map<String, Value>) -> Result<(), ClientFault> {
     Ok(())
 }
 
+/// `format`: `"json"`, or a JSON Schema.
+fn structure(format: Option<&Value>) -> Result<Option<Structure>, ClientFault> {
+    match format {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(format)) if format.is_empty() => Ok(None),
+        Some(Value::String(format)) if format == "json" => Ok(Some(Structure::Object)),
+        Some(schema @ Value::Object(_)) => Ok(Some(Structure::Schema(schema.clone()))),
+        Some(_) => Err(bad("format", "must be \"json\" or a JSON Schema")),
+    }
+}
+
 /// Ollama's names of OpenAI's parameters.
-const NAMES: [(&str, &str); 10] = [
-    ("num_predict", "max_tokens"),
-    ("temperature", "temperature"),
-    ("top_k", "top_k"),
-    ("top_p", "top_p"),
-    ("min_p", "min_p"),
-    ("seed", "seed"),
-    ("stop", "stop"),
-    ("repeat_penalty", "repetition_penalty"),
-    ("presence_penalty", "presence_penalty"),
-    ("frequency_penalty", "frequency_penalty"),
-];
+fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let others = upstream::OPTIONS.iter().map(|(theirs, ours)| (*ours, *theirs));
+    [("num_predict", "max_tokens"), ("stop", "stop")]
+        .into_iter()
+        .chain(others)
+}
 
 /// `options`, with Ollama's defaults. What is not known is ignored, as Ollama does.
 fn params(options: Option<&Value>) -> Result<Params, ClientFault> {
@@ -367,7 +282,7 @@ fn params(options: Option<&Value>) -> Result<Params, ClientFault> {
         Some(Value::Object(options)) => options,
         Some(_) => return Err(bad("options", "must be an object")),
     };
-    for (ours, theirs) in NAMES {
+    for (ours, theirs) in names() {
         // A negative limit is none.
         let unlimited =
             |value: &Value| ours == "num_predict" && value.as_i64().is_some_and(|limit| limit < 0);
@@ -377,8 +292,7 @@ fn params(options: Option<&Value>) -> Result<Params, ClientFault> {
     }
     Params::read(&fields).map_err(|fault| match fault {
         ClientFault::BadBody { kind, param, message } => {
-            let ours = NAMES
-                .iter()
+            let ours = names()
                 .find(|(_, theirs)| *theirs == param)
                 .map_or(param.as_str(), |(ours, _)| ours);
             let message = message.replace(&param, &format!("options.{ours}"));

@@ -72,7 +72,7 @@ pub async fn embeddings(generation: &Generation, received: Received) -> Result<R
     let first = inputs(&fields)?;
     let endpoint = generation.endpoint(&wanted.model);
     let endpoint = ready(endpoint.ok_or_else(|| ClientFault::UnknownModel(wanted.model.clone()))?)?;
-    let task = endpoint.model.card().task;
+    let task = endpoint.backend.task();
     if task != Task::FeatureExtraction {
         return Err(ClientFault::WrongTask {
             endpoint: wanted.model,
@@ -80,7 +80,11 @@ pub async fn embeddings(generation: &Generation, received: Received) -> Result<R
         }
         .into());
     }
-    wanted.check_dimensions(endpoint.model.card().output.dimensions)?;
+    let known = endpoint
+        .backend
+        .model()
+        .and_then(|model| model.card().output.dimensions);
+    wanted.check_dimensions(known)?;
     let untouched = received.body.clone();
     let decode = |body: &[u8]| {
         let texts = if body == untouched {

@@ -1,0 +1,168 @@
+//! Where generated text comes from: the endpoint's backend, or where that fails before its first word, one behind it.
+
+use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
+use selvedge_model::{
+    Event, Finish as ModelFinish, GenerateRequest, Generation, Inference, Input, Model, Piece, Sampling,
+};
+use selvedge_plugin::value::Finish;
+
+use super::generate::Counts;
+use super::order::Prompt;
+use super::params::Params;
+use super::{Fault, RequestError};
+use crate::backend::Backend;
+use crate::generation::Ready;
+use crate::upstream::{Said, Words};
+
+/// What a source tells of the answers to a prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Heard {
+    /// Text of an answer.
+    Text(usize, Piece),
+    /// An answer is complete.
+    End(usize, Finish),
+    /// Token counts, to be added to those that are known.
+    Counts(Counts),
+}
+
+/// What is told, as it is told. Where it is dropped, nobody works on the answers any more.
+pub(super) type Source = SelectAll<BoxStream<'static, Result<Heard, RequestError>>>;
+
+/// Opens a source: asks the backend, then those behind it, until one does not fail at once. With it comes what is known of the
+/// token counts already.
+///
+/// # Errors
+///
+/// Where the order is wrong, or the last of them fails.
+pub(super) async fn open(
+    endpoint: &Ready,
+    prompt: Prompt,
+    params: &Params,
+) -> Result<(Source, Counts), RequestError> {
+    let mut backends = std::iter::once(&endpoint.backend).chain(&endpoint.fallbacks);
+    let mut backend = backends.next().unwrap_or(&endpoint.backend);
+    loop {
+        let opened = match backend {
+            Backend::Model(model) => open_model(model, &prompt, params).await,
+            Backend::Upstream(upstream) => upstream.generate(&prompt, params).await.map(heard),
+        };
+        match (opened, backends.next()) {
+            (Err(error), Some(next)) if passes_on(&error) => {
+                tell(endpoint, backend, next, &error);
+                backend = next;
+            }
+            (opened, _) => return opened,
+        }
+    }
+}
+
+/// Runs a backend on what it is given, or where it fails, one behind it.
+///
+/// # Errors
+///
+/// Where the input is wrong, or the last of them fails.
+pub(super) async fn infer(endpoint: &Ready, input: Input) -> Result<Inference, RequestError> {
+    for (backend, next) in std::iter::once(&endpoint.backend)
+        .chain(&endpoint.fallbacks)
+        .zip(&endpoint.fallbacks)
+    {
+        match backend.infer(input.clone()).await {
+            Err(error) if passes_on(&error) => tell(endpoint, backend, next, &error),
+            outcome => return outcome,
+        }
+    }
+    endpoint
+        .fallbacks
+        .last()
+        .unwrap_or(&endpoint.backend)
+        .infer(input)
+        .await
+}
+
+fn tell(endpoint: &Ready, from: &Backend, to: &Backend, error: &RequestError) {
+    let (endpoint, from, to) = (&*endpoint.name, from.name(), to.name());
+    tracing::warn!(endpoint, from, to, %error, "a backend failed before its first word; the next one is asked");
+}
+
+/// Whether another backend could do better.
+fn passes_on(error: &RequestError) -> bool {
+    match &error.fault {
+        Fault::Upstream(error) => error.kind.is_upstream_s(),
+        Fault::Model(error) => error.may_pass(),
+        Fault::Client(_) | Fault::Plugin(_) | Fault::Host(_) => false,
+    }
+}
+
+async fn open_model(
+    model: &Model,
+    prompt: &Prompt,
+    params: &Params,
+) -> Result<(Source, Counts), RequestError> {
+    let prompt = match prompt {
+        Prompt::Messages(messages) => model.chat_prompt(messages).await?,
+        Prompt::Text(text) => model.text_prompt(text.clone()).await?,
+        Prompt::Tokens(tokens) => tokens.clone(),
+    };
+    let constraint = match &params.structure {
+        Some(structure) => Some(model.structure(structure.clone()).await?),
+        None => None,
+    };
+    let mut source = SelectAll::new();
+    for choice in 0..params.count {
+        let generation = model.generate(GenerateRequest {
+            prompt: prompt.clone(),
+            tokens_max: params.tokens_max.unwrap_or(usize::MAX),
+            stop: params.stop.clone(),
+            sampling: Sampling {
+                seed: params.sampling.seed.wrapping_add(choice as u64),
+                ..params.sampling.clone()
+            },
+            constraint: constraint.clone(),
+        })?;
+        source.push(events(choice, generation));
+    }
+    let counts = Counts {
+        prompt: prompt.len(),
+        ..Counts::default()
+    };
+    Ok((source, counts))
+}
+
+fn events(choice: usize, generation: Generation) -> BoxStream<'static, Result<Heard, RequestError>> {
+    let next = move |mut generation: Generation| async move {
+        let heard = match generation.next().await? {
+            Ok(Event::Text(piece)) => vec![Ok(Heard::Text(choice, piece))],
+            Ok(Event::Done(done)) => {
+                let counts = Counts {
+                    prompt: done.prompt_tokens,
+                    cached: done.cached_tokens,
+                    completion: done.untold_tokens,
+                };
+                let finish = match done.finish {
+                    ModelFinish::Stop => Finish::Stop,
+                    ModelFinish::Length => Finish::Length,
+                };
+                vec![Ok(Heard::Counts(counts)), Ok(Heard::End(choice, finish))]
+            }
+            Err(error) => vec![Err(error.into())],
+        };
+        Some((stream::iter(heard), generation))
+    };
+    stream::unfold(generation, next).flatten().boxed()
+}
+
+fn heard(words: Words) -> (Source, Counts) {
+    let heard = words.filter_map(|said| async {
+        Some(match said {
+            Err(error) => Err(error),
+            Ok(Said::Text { choice, text, tokens }) => {
+                let count = 0;
+                Ok(Heard::Text(choice, Piece { text, tokens, count }))
+            }
+            Ok(Said::End { choice, finish }) => Ok(Heard::End(choice, finish)),
+            Ok(Said::Counts(counts)) => Ok(Heard::Counts(counts)),
+            Ok(Said::Over) => return None,
+        })
+    });
+    (SelectAll::from_iter([heard.boxed()]), Counts::default())
+}

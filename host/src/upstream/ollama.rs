@@ -1,0 +1,140 @@
+//! What an `ollama` upstream is asked, and what it answers. Pure.
+
+use selvedge_model::{Structure, Text};
+use selvedge_plugin::value::Finish;
+use serde_json::{Map, Value, json};
+
+use super::openai::message;
+use super::said::{Said, Wrong};
+use crate::pipeline::ClientFault;
+use crate::pipeline::generate::Counts;
+use crate::pipeline::order::Prompt;
+use crate::pipeline::params::Params;
+
+/// Our names of options, which are OpenAI's, with Ollama's.
+pub const OPTIONS: [(&str, &str); 8] = [
+    ("temperature", "temperature"),
+    ("top_k", "top_k"),
+    ("top_p", "top_p"),
+    ("min_p", "min_p"),
+    ("seed", "seed"),
+    ("repetition_penalty", "repeat_penalty"),
+    ("presence_penalty", "presence_penalty"),
+    ("frequency_penalty", "frequency_penalty"),
+];
+
+/// Path and body of a request for one answer.
+///
+/// # Errors
+///
+/// Where it asks for what Ollama does not know.
+pub(super) fn request(
+    model: &str,
+    prompt: &Prompt,
+    params: &Params,
+) -> Result<(&'static str, Value), ClientFault> {
+    let mut options = Map::new();
+    for (key, value) in &params.given {
+        let known = OPTIONS.iter().find(|(ours, _)| ours == key);
+        let (_, theirs) = known.ok_or_else(|| unsupported(key))?;
+        options.insert((*theirs).to_owned(), value.clone());
+    }
+    if let Some(tokens_max) = params.tokens_max {
+        options.insert("num_predict".to_owned(), json!(tokens_max));
+    }
+    if !params.stop.is_empty() {
+        options.insert("stop".to_owned(), json!(params.stop));
+    }
+    let mut body = json!({ "model": model, "stream": true, "options": options });
+    match &params.structure {
+        None => {}
+        Some(Structure::Object) => body["format"] = json!("json"),
+        Some(Structure::Schema(schema)) => body["format"] = schema.clone(),
+    }
+    let path = match prompt {
+        Prompt::Messages(messages) => {
+            body["messages"] = json!(messages);
+            "/api/chat"
+        }
+        Prompt::Text(text) => {
+            body["prompt"] = json!(text);
+            body["raw"] = json!(true);
+            "/api/generate"
+        }
+        Prompt::Tokens(_) => return Err(unsupported("prompt")),
+    };
+    Ok((path, body))
+}
+
+fn unsupported(param: &str) -> ClientFault {
+    let message = match param {
+        "prompt" => "`prompt` must be text: the server behind this endpoint takes no token ids".to_owned(),
+        _ => format!("`{param}` is not known to the server behind this endpoint"),
+    };
+    ClientFault::BadBody {
+        kind: "unsupported_value",
+        param: param.to_owned(),
+        message,
+    }
+}
+
+/// A line of JSON, of an answer that is the given choice of ours.
+pub(super) fn read(line: &str, choice: usize) -> Result<Vec<Said>, Wrong> {
+    if line.is_empty() {
+        return Ok(Vec::new());
+    }
+    let part: Value = serde_json::from_str(line).map_err(|_| Wrong::garbage(line))?;
+    if let Some(error) = part.get("error") {
+        return Err(Wrong::Failed(message(error)));
+    }
+    let text = part["message"]["content"]
+        .as_str()
+        .or_else(|| part["response"].as_str());
+    let (Some(text), Some(done)) = (text, part["done"].as_bool()) else {
+        return Err(Wrong::garbage(line));
+    };
+    let mut said = Vec::new();
+    if !text.is_empty() {
+        let text = text.to_owned();
+        let tokens = Vec::new();
+        said.push(Said::Text { choice, text, tokens });
+    }
+    if done {
+        let finish = match part["done_reason"].as_str() {
+            Some("length") => Finish::Length,
+            _ => Finish::Stop,
+        };
+        let count = |key: &str| {
+            let count = part[key].as_u64().unwrap_or_default();
+            usize::try_from(count).unwrap_or(usize::MAX)
+        };
+        let counts = Counts {
+            prompt: count("prompt_eval_count"),
+            cached: 0,
+            completion: count("eval_count"),
+        };
+        said.extend([Said::End { choice, finish }, Said::Counts(counts), Said::Over]);
+    }
+    Ok(said)
+}
+
+/// Path and body of a request for embeddings.
+///
+/// # Errors
+///
+/// Where an input is token ids, which Ollama does not take.
+pub(super) fn embed_request(model: &str, texts: &[Text]) -> Result<(&'static str, Value), ClientFault> {
+    let texts = texts.iter().map(|text| match text {
+        Text::Text(text) => Ok(text.as_str()),
+        Text::Tokens(_) => Err(unsupported("prompt")),
+    });
+    let input: Vec<&str> = texts.collect::<Result<_, _>>()?;
+    Ok(("/api/embed", json!({ "model": model, "input": input })))
+}
+
+/// The vectors of an answer, in the order of the inputs, with the token count.
+pub(super) fn read_embeddings(answer: &Value) -> Option<(Vec<Vec<f32>>, usize)> {
+    let vectors = serde_json::from_value(answer["embeddings"].clone()).ok()?;
+    let tokens = answer["prompt_eval_count"].as_u64().unwrap_or_default();
+    Some((vectors, usize::try_from(tokens).unwrap_or_default()))
+}

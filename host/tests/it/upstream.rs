@@ -1,0 +1,229 @@
+//! Other servers as models, where all is well: a second node by either protocol, and llama.cpp's server.
+
+use serde_json::{Value, json};
+
+use crate::far::{LlamaCpp, ask, proxy, streamed, upstream};
+use crate::host::{TestHost, demo, demo_config, root};
+use crate::python_clients::python;
+
+#[test]
+fn every_dialect_goes_out_in_the_words_of_either_kind() {
+    let far = demo().address();
+    let own = demo()
+        .client()
+        .post("/v1/chat/completions", ask("assistant", json!({})))
+        .json();
+    let expected = own["choices"][0]["message"]["content"].as_str().expect("text");
+    let near = proxy(&[
+        ("openai", upstream("openai", far, "assistant")),
+        ("ollama", upstream("ollama", far, "assistant")),
+    ]);
+    for name in ["openai", "ollama"] {
+        let whole = near
+            .client()
+            .post("/v1/chat/completions", ask(name, json!({})))
+            .json();
+        assert_eq!(whole["choices"][0]["message"]["content"], *expected, "{whole}");
+        assert_eq!(whole["choices"][0]["finish_reason"], "length");
+        assert_eq!(whole["usage"]["completion_tokens"], 12, "{whole}");
+        assert_eq!(
+            whole["usage"]["prompt_tokens"], own["usage"]["prompt_tokens"],
+            "{whole}"
+        );
+        let options = json!({ "stream": true, "stream_options": { "include_usage": true } });
+        let (text, raw) = streamed(&near, &ask(name, options));
+        assert_eq!(text, expected);
+        assert!(
+            raw.contains("data: [DONE]") && raw.contains("\"completion_tokens\":12"),
+            "{raw}"
+        );
+        let chat = json!({
+            "model": name, "stream": false, "messages": [{ "role": "user", "content": "List three fruits." }],
+            "options": { "temperature": 0, "num_predict": 12 },
+        });
+        let said = near.client().post("/api/chat", chat.to_string()).json();
+        assert_eq!(
+            (&said["message"]["content"], &said["eval_count"]),
+            (&json!(expected), &json!(12)),
+            "{said}"
+        );
+        let raw = json!({ "model": name, "prompt": "Once upon a time", "temperature": 0, "max_tokens": 8 });
+        let (here, there) = (
+            near.client().post("/v1/completions", raw.to_string()).json(),
+            demo()
+                .client()
+                .post("/v1/completions", raw.to_string().replace(name, "assistant"))
+                .json(),
+        );
+        assert_eq!(here["choices"][0]["text"], there["choices"][0]["text"], "{here}");
+    }
+    let biased = near.client().post(
+        "/v1/chat/completions",
+        ask("ollama", json!({ "logit_bias": { "5": 1 } })),
+    );
+    assert_eq!(
+        (biased.status, &biased.json()["error"]["param"]),
+        (400, &json!("logit_bias"))
+    );
+    let ready = near.client().get("/readyz").json();
+    assert_eq!(ready["models"][0]["upstream"]["kind"], "ollama", "{ready}");
+    let tags = near.client().get("/api/tags").json();
+    assert_eq!(tags["models"].as_array().map(Vec::len), Some(2), "{tags}");
+}
+
+#[test]
+fn several_answers_and_answers_by_a_schema_come_from_either_kind() {
+    let far = demo().address();
+    let own = demo()
+        .client()
+        .post("/v1/chat/completions", ask("assistant", json!({})))
+        .json();
+    let expected = own["choices"][0]["message"]["content"].as_str().expect("text");
+    let near = proxy(&[
+        ("openai", upstream("openai", far, "assistant")),
+        ("ollama", upstream("ollama", far, "assistant")),
+    ]);
+    for name in ["openai", "ollama"] {
+        let path = format!("/{name}");
+        let plain = near.client().post(&path, ask(name, json!({}))).json();
+        assert_eq!(plain["text"], *expected, "{plain}");
+        let seeded = json!({ "n": 2, "seed": 7, "temperature": 1.5 });
+        let several = near
+            .client()
+            .post("/v1/chat/completions", ask(name, seeded))
+            .json();
+        assert_eq!(several["choices"].as_array().map(Vec::len), Some(2), "{several}");
+        let schema = json!({ "type": "object", "properties": { "n": { "type": "integer", "minimum": 0, "maximum": 9 } }, "required": ["n"], "additionalProperties": false });
+        let format = json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
+        let structured = json!({ "response_format": format, "max_tokens": 60 });
+        let shaped = near
+            .client()
+            .post("/v1/chat/completions", ask(name, structured))
+            .json();
+        let text = shaped["choices"][0]["message"]["content"].as_str().expect("text");
+        assert!(
+            serde_json::from_str::<Value>(text).is_ok_and(|value| value["n"].is_i64()),
+            "{shaped}"
+        );
+    }
+}
+
+#[test]
+fn openai_s_own_client_sees_no_difference_between_a_node_and_one_in_front_of_it() {
+    let far = TestHost::start(&demo_config("\n[endpoints.plain]\nmodel = \"smollm2\"\n"));
+    let embed = upstream("openai", far.address(), "embed") + ", task = \"feature-extraction\"";
+    let near = proxy(&[
+        ("assistant", upstream("openai", far.address(), "assistant")),
+        ("plain", upstream("openai", far.address(), "plain")),
+        ("embed", embed),
+    ]);
+    let out = python("openai_chat.py", &[&format!("http://{}/v1", near.address())]);
+    assert!(out.contains("all is well"), "{out}");
+}
+
+#[test]
+fn vectors_come_from_either_kind() {
+    let far = demo().address();
+    let task = ", task = \"feature-extraction\"";
+    let near = proxy(&[
+        ("openai", upstream("openai", far, "embed") + task),
+        ("ollama", upstream("ollama", far, "embed") + task),
+    ]);
+    let body = |model: &str| json!({ "model": model, "input": ["a text", "another"] }).to_string();
+    let own = demo().client().post("/v1/embeddings", body("embed")).json();
+    for name in ["openai", "ollama"] {
+        let answer = near.client().post("/v1/embeddings", body(name)).json();
+        assert_eq!(answer["data"], own["data"], "{name}");
+        assert_eq!(answer["usage"], own["usage"], "{name}");
+        let chat = near.client().post("/v1/chat/completions", ask(name, json!({})));
+        assert_eq!(
+            (chat.status, &chat.json()["error"]["param"]),
+            (400, &json!("model"))
+        );
+    }
+}
+
+#[test]
+fn llama_cpp_s_server_chats_whole_and_bit_by_bit() {
+    let llama = LlamaCpp::start();
+    let near = proxy(&[("llama", upstream("openai", llama.1, "smollm2"))]);
+    let whole = near
+        .client()
+        .post("/v1/chat/completions", ask("llama", json!({ "max_tokens": 24 })))
+        .json();
+    let text = whole["choices"][0]["message"]["content"].as_str().expect("text");
+    assert!(text.contains("1. "), "{whole}");
+    assert_eq!(whole["choices"][0]["finish_reason"], "stop", "{whole}");
+    // It tells no counts with a stream; the pieces stand for them.
+    assert!(
+        whole["usage"]["completion_tokens"]
+            .as_u64()
+            .is_some_and(|count| (8..24).contains(&count)),
+        "{whole}"
+    );
+    let (said, raw) = streamed(&near, &ask("llama", json!({ "max_tokens": 24, "stream": true })));
+    assert_eq!(said, text, "{raw}");
+    assert!(
+        raw.lines().filter(|line| line.starts_with("data: ")).count() > 10,
+        "{raw}"
+    );
+    let ollama = json!({ "model": "llama", "prompt": "Once upon a time", "raw": true, "options": { "num_predict": 8, "temperature": 0 } });
+    let lines =
+        String::from_utf8(near.client().post("/api/generate", ollama.to_string()).body).expect("UTF-8");
+    assert!(
+        lines.lines().count() > 4 && lines.contains("\"done\":true"),
+        "{lines}"
+    );
+    // A prompt beyond its context ends its stream, whose status is sent by then, without a word.
+    let long = json!({ "messages": [{ "role": "user", "content": "word ".repeat(900) }] });
+    let refused = near.client().post("/v1/chat/completions", ask("llama", long));
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["code"]),
+        (502, &json!("upstream_broke_off"))
+    );
+}
+
+#[test]
+fn the_proxy_s_configuration_streams_and_classifies_by_a_language_model() {
+    let config = std::fs::read_to_string(root().join("configs/proxy.toml")).expect("it is there");
+    let state = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
+    // The server behind it is the demo, by Ollama's protocol.
+    let config = config
+        .replace("127.0.0.1:8080\"", "127.0.0.1:0\"")
+        .replace("http://127.0.0.1:11434", &format!("http://{}", demo().address()))
+        .replace("model = \"llama3\"\nconnect", "model = \"assistant\"\nconnect")
+        .replace("../target/state", &state.to_string_lossy())
+        .replace("\"../", &format!("\"{}/", root().display()));
+    let host = TestHost::start(&config);
+    let streamed = host.client().post(
+        "/generate",
+        json!({ "prompt": "Once upon a time", "max_tokens": 12, "temperature": 0 }).to_string(),
+    );
+    let text = String::from_utf8(streamed.body.clone()).expect("UTF-8");
+    assert_eq!(
+        streamed.header("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
+    assert!(
+        text.matches("data: {\"text\":").count() > 5 && text.contains("\"done\":true"),
+        "{text}"
+    );
+    let whole = host.client().post(
+        "/generate",
+        json!({ "prompt": "Once", "stream": false, "max_tokens": 4 }).to_string(),
+    );
+    assert!(whole.json()["text"].is_string(), "{}", whole.json());
+    let spam = json!({ "text": "WINNER!! Claim your free prize now, call 09061701461" });
+    let answer = host.client().post("/classify", spam.to_string());
+    // So small a model does not always answer with one of the two words; where it does not, that is said.
+    match answer.status {
+        200 => assert!(["SPAM", "HAM"].contains(&answer.json()["label"].as_str().unwrap_or_default())),
+        _ => assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (422, &json!("label-unclear")),
+            "{}",
+            answer.json()
+        ),
+    }
+    assert_eq!(host.client().post("/classify", "{}").status, 422);
+}
