@@ -14,20 +14,25 @@ pub use prompt::{Config, MessageTemplate, Output, Template};
 
 struct Plugin;
 
-static TEMPLATE: Configured<Template> = Configured::new();
+/// The template, with the parameters that go with what it renders, as JSON.
+static TEMPLATE: Configured<(Template, Option<String>)> = Configured::new();
 
 impl lifecycle::Guest for Plugin {
     fn configure(config: String) -> Result<(), Failure> {
         let config: Config = selvedge_sdk::parse_config(&config)?;
-        TEMPLATE.set(Template::compile(config).map_err(bad_config)?)
+        let params = config
+            .params
+            .as_ref()
+            .map(|params| serde_json::json!(params).to_string());
+        TEMPLATE.set((Template::compile(config).map_err(bad_config)?, params))
     }
 }
 
 impl templater::Guest for Plugin {
     fn render(request: &Request, _so_far: Option<Rendered>) -> Result<Rendered, Failure> {
         let body = selvedge_sdk::read_body(request);
-        let prompt = match TEMPLATE
-            .get()?
+        let (template, params) = TEMPLATE.get()?;
+        let prompt = match template
             .render(&body)
             .map_err(|error| failure("template-failed", error))?
         {
@@ -39,7 +44,10 @@ impl templater::Guest for Plugin {
                     .collect(),
             ),
         };
-        Ok(Rendered { prompt, params: None })
+        Ok(Rendered {
+            prompt,
+            params: params.clone(),
+        })
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Config {
     /// What a name that the body lacks does: fail (`strict`, the default) or render as nothing (`lenient`).
     #[serde(default)]
     pub undefined: Undefined,
+    /// How the model is to generate, by OpenAI's names: `{ temperature = 0, max_tokens = 4 }`. Goes before what the client says.
+    pub params: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// One turn of a conversation.
@@ -140,6 +142,7 @@ mod tests {
             template: Some(template.into()),
             messages: None,
             undefined: Undefined::Strict,
+            params: None,
         }
     }
 
@@ -192,6 +195,7 @@ mod tests {
             template: None,
             messages,
             undefined: Undefined::Strict,
+            params: None,
         };
         let expected = vec![
             ("system".into(), "Be brief.".into()),
