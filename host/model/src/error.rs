@@ -188,6 +188,19 @@ pub enum InferError {
         /// The limit of prompt and answer together.
         context_max: usize,
     },
+    /// A prompt is longer than any that leaves room for an answer.
+    #[error(
+        "the prompt has {bytes} bytes, and prompt and answer together may have {context_max} tokens \
+         (`generate.context_max`), which is {bytes_max} bytes at the very most"
+    )]
+    PromptTooLong {
+        /// Its length.
+        bytes: usize,
+        /// As many of the longest tokens as the context holds.
+        bytes_max: usize,
+        /// The limit of prompt and answer together.
+        context_max: usize,
+    },
     /// Too many sequences wait for a slot.
     #[error("{waiting} requests wait for one of the model's slots (`generate.queue_len_max` is {max})")]
     SlotsBusy {
@@ -225,6 +238,7 @@ impl InferError {
             | Self::WrongTensor(_)
             | Self::TooMany { .. }
             | Self::ContextExceeded { .. }
+            | Self::PromptTooLong { .. }
             | Self::Structure(_)
             | Self::Template(_) => false,
         }

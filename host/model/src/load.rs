@@ -19,7 +19,7 @@ use crate::generate::engine::{Engine, Stepper};
 use crate::generate::structure::Structures;
 use crate::model::{Model, Shared, Work};
 use crate::runtime::Runtime;
-use crate::session::{self, Device};
+use crate::session::{self, Device, Threads, Wait};
 use crate::signature::Signature;
 use crate::tokenize::Tokenizer;
 
@@ -73,8 +73,16 @@ impl Model {
         };
         let replicas = options.replicas.max(1);
         let threads = threads_of(options.threads, replicas);
+        let running = Threads {
+            count: threads,
+            wait: if card.task == Task::TextGeneration {
+                Wait::Spin
+            } else {
+                Wait::Sleep
+            },
+        };
         let asked = device_of(&card, options.device)?;
-        let (first, mut device) = session::build(runtime, &file, asked, threads)?;
+        let (first, mut device) = session::build(runtime, &file, asked, running)?;
         if asked != options.device {
             device.asked = options.device;
             device.why = Some("its cache is shared, which is for the processor".to_owned());
@@ -87,7 +95,7 @@ impl Model {
         signature.check_card(&card).map_err(disagree)?;
         let mut sessions = vec![first];
         for _ in 1..replicas {
-            sessions.push(session::build(runtime, &file, device.got, threads)?.0);
+            sessions.push(session::build(runtime, &file, device.got, running)?.0);
         }
         let work = work_of(dir, &file, &card, &signature, tokenizer.as_ref(), options)?;
         let shared = Shared {
@@ -143,7 +151,8 @@ impl Model {
         let shape = Shape::of(&self.shared.signature).map_err(disagree)?;
         let options = engine.options();
         let decoder = match self.shared.card.generate.cache {
-            CacheKind::Shared => Decoder::shared(session, shape, options.slots, options.context_max),
+            CacheKind::Shared => Decoder::shared(session, shape, options.slots, options.context_max)
+                .map_err(|error| disagree(format!("there is no memory for its keys and values: {error}")))?,
             CacheKind::Copied => Decoder::copied(session, shape, options.slots),
         };
         let tokenizer = self
@@ -188,6 +197,7 @@ fn work_of(
     let template = card.generate.chat_template.as_ref();
     let template = template.map(|name| ChatTemplate::read(&dir.join(name)).map(Box::new));
     Ok(Work::Sequences {
+        prompt_bytes_max: generate.context_max.saturating_mul(tokenizer.token_len_max()),
         engine: Arc::new(Engine::new(generate, shape.vocabulary)),
         template: template.transpose()?,
         structures: Structures::new(Arc::clone(tokenizer.inner()), ends),

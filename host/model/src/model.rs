@@ -94,6 +94,8 @@ pub(crate) enum Work {
         engine: Arc<Engine>,
         template: Option<Box<ChatTemplate>>,
         structures: Structures,
+        /// Bytes beyond which a prompt cannot fit, whatever its tokens.
+        prompt_bytes_max: usize,
     },
 }
 
@@ -165,6 +167,8 @@ impl Model {
             expected: "a prompt, since its card names no chat template",
             given: "a conversation",
         })?;
+        // Before the template and the tokenizer, to which a long one is work.
+        self.check_bytes(messages.iter().map(|message| message.content.len()).sum())?;
         let parts = template.render(messages, |text| tokenizer.is_control(text))?;
         tokenizer.encode_parts(parts).await
     }
@@ -176,7 +180,23 @@ impl Model {
     /// Where the model does something else, or the tokenizer fails on the text.
     pub async fn text_prompt(&self, text: String) -> Result<Vec<u32>, InferError> {
         let (_, _, tokenizer) = self.sequences()?;
+        self.check_bytes(text.len())?;
         Ok(tokenizer.encode(vec![text]).await?.pop().unwrap_or_default())
+    }
+
+    fn check_bytes(&self, bytes: usize) -> Result<(), InferError> {
+        match &self.shared.work {
+            Work::Sequences {
+                engine,
+                prompt_bytes_max,
+                ..
+            } if bytes > *prompt_bytes_max => Err(InferError::PromptTooLong {
+                bytes,
+                bytes_max: *prompt_bytes_max,
+                context_max: engine.options().context_max,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// A structure that generated text must have, compiled for this model's tokens.

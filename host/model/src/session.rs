@@ -50,10 +50,30 @@ pub struct DeviceReport {
     pub why: Option<String>,
 }
 
+/// How long a thread looks for its next work before it sleeps, where it does: longer than one operator of a step takes, and too
+/// short to be seen on an idle node. Libraries before 1.24 do not know it and look for some tens of milliseconds.
+const SPIN_MICROS: &str = "200";
+
+/// The threads of a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Threads {
+    pub(crate) count: usize,
+    pub(crate) wait: Wait,
+}
+
+/// What they do between two operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Sleep, and leave the cores to those who serve requests.
+    Sleep,
+    /// Look for work for a moment: a decoder's step is hundreds of operators of some microseconds each, and waking a thread
+    /// for each costs a third of its speed.
+    Spin,
+}
+
 /// Builds a session of a file with `threads` threads for its operators, the calling one among them.
 ///
-/// Spinning is off, since idle threads would burn the cores that serve requests; the arena is on; memory patterns are off,
-/// since shapes differ from batch to batch.
+/// The arena is on; memory patterns are off, since shapes differ from batch to batch.
 ///
 /// # Errors
 ///
@@ -62,7 +82,7 @@ pub(crate) fn build(
     runtime: &Runtime,
     path: &Path,
     device: Device,
-    threads: usize,
+    threads: Threads,
 ) -> Result<(Session, DeviceReport), LoadError> {
     let corrupt = |error: ort::Error| LoadError::FileCorrupt {
         path: path.to_owned(),
@@ -101,12 +121,13 @@ pub(crate) fn build(
 
 /// Registers the device's providers and loads the file. A provider may fail at either: some look for their GPU only when a
 /// session is made.
-fn open(runtime: &Runtime, path: &Path, device: Device, threads: usize) -> ort::Result<Session> {
+fn open(runtime: &Runtime, path: &Path, device: Device, threads: Threads) -> ort::Result<Session> {
     Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
-        .with_intra_threads(threads)?
+        .with_intra_threads(threads.count)?
         .with_inter_threads(1)?
-        .with_intra_op_spinning(false)?
+        .with_intra_op_spinning(threads.wait == Wait::Spin)?
+        .with_config_entry("session.intra_op.spin_duration_us", SPIN_MICROS)?
         .with_inter_op_spinning(false)?
         .with_memory_pattern(false)?
         .with_execution_providers(providers(device))?

@@ -81,6 +81,13 @@ impl Tokenizer {
         self.vocabulary
     }
 
+    /// Bytes of the longest token, or a little more.
+    #[must_use]
+    pub fn token_len_max(&self) -> usize {
+        let vocabulary = self.inner.get_vocab(true);
+        vocabulary.keys().map(String::len).max().unwrap_or(1)
+    }
+
     /// The ids of each text, with the special tokens that the model wants around it.
     ///
     /// Long texts are handed to a thread for blocking work. Where the future is dropped that work ends with the text that it

@@ -15,6 +15,7 @@ use super::{Response, body, full, respond};
 use crate::app::App;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::router::{Dialect, Miss, Ollama, Route};
+use crate::shutdown::Shutdown;
 
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_LEN_MAX: usize = 128;
@@ -103,6 +104,8 @@ pub struct Received {
     pub body: bytes::Bytes,
     /// When its head was read, from which time is counted.
     pub since: Instant,
+    /// Where tasks that outlive the answer's head are counted.
+    pub shutdown: Shutdown,
 }
 
 async fn received(
@@ -130,6 +133,7 @@ async fn received(
         headers: parts.headers,
         body,
         since,
+        shutdown: app.shutdown().clone(),
     })
 }
 

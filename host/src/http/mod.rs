@@ -11,15 +11,13 @@ pub mod listener;
 pub mod respond;
 pub mod sse;
 
-use std::convert::Infallible;
-
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http_body_util::{Either, Full, StreamBody};
 use hyper::body::Frame;
 
 /// The body of an answer: whole, or as it comes.
-pub type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>>;
+pub type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, Result<Frame<Bytes>, sse::GivenUp>>>>;
 
 /// A whole body.
 #[must_use]

@@ -352,7 +352,7 @@ fn describe_model(error: &InferError) -> Description<'_> {
             retry_after: Some(*retry_after),
             ..Description::new(503, "queue_full", error.to_string())
         },
-        InferError::ContextExceeded { .. } => Description {
+        InferError::ContextExceeded { .. } | InferError::PromptTooLong { .. } => Description {
             param: Some("messages".to_owned()),
             ..bad_input("context_length_exceeded", None)
         },

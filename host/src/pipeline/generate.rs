@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{SelectAll, StreamExt};
 use selvedge_model::generate::TokenReport;
@@ -68,6 +68,9 @@ impl Counts {
     }
 }
 
+/// How often plugins on a stream are called at most: tokens that come faster are given together.
+const PUSH_EVERY: Duration = Duration::from_millis(10);
+
 /// What a running request tells.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
@@ -105,6 +108,8 @@ pub struct Running {
     pending: Option<Option<Result<Heard, RequestError>>>,
     counts: Counts,
     first_at: Option<Instant>,
+    /// When the plugins were last given something.
+    pushed_at: Option<Instant>,
 }
 
 impl Running {
@@ -146,6 +151,7 @@ impl Running {
             pending: None,
             counts,
             first_at: None,
+            pushed_at: None,
         })
     }
 
@@ -200,6 +206,36 @@ impl Running {
         told
     }
 
+    /// What the source told, and what it tells within [`PUSH_EVERY`] of the last push, as chunks for the stream's plugins.
+    async fn batch(&mut self, first: Told) -> Result<Vec<Chunk>, RequestError> {
+        let until = self.pushed_at.map_or_else(Instant::now, |at| at + PUSH_EVERY);
+        let mut told = first;
+        let mut chunks: Vec<Chunk> = Vec::new();
+        loop {
+            match told {
+                Told::Text { choice, piece } => {
+                    let choice = u32::try_from(choice).unwrap_or(u32::MAX);
+                    match chunks.last_mut().filter(|last| last.choice == choice) {
+                        Some(last) => last.text += &piece.text,
+                        None => chunks.push(Chunk {
+                            choice,
+                            text: piece.text,
+                        }),
+                    }
+                }
+                Told::End { choice, finish } => self.finishes[choice] = finish,
+            }
+            if self.ended == self.count {
+                return Ok(chunks);
+            }
+            // What is there already is taken also where the time is over.
+            match tokio::time::timeout_at(until.into(), self.event()).await {
+                Ok(next) => told = next?,
+                Err(_) => return Ok(chunks),
+            }
+        }
+    }
+
     /// Waits until there is something for [`advance`](Self::advance) to work on. Nothing is lost where the future is dropped.
     pub async fn wait(&mut self) {
         if self.ready.is_empty() && self.ended < self.count && self.pending.is_none() {
@@ -247,30 +283,22 @@ impl Running {
             self.start_filters().await?;
         }
         let mut stop = None;
-        match told {
-            Told::Text { choice, piece } => {
-                let choice = u32::try_from(choice).unwrap_or(u32::MAX);
-                let mut chunks = vec![Chunk {
-                    choice,
-                    text: piece.text,
-                }];
-                for (place, filter) in self.filters.iter_mut().enumerate() {
-                    if chunks.is_empty() {
-                        break;
-                    }
-                    match filter.push(&chunks).await? {
-                        StreamAction::Pass => {}
-                        StreamAction::Emit(emitted) => chunks = emitted,
-                        StreamAction::Stop(last, reason) => {
-                            chunks = last;
-                            stop = Some((place, reason));
-                        }
-                    }
-                }
-                self.let_go(chunks);
+        let mut chunks = self.batch(told).await?;
+        for (place, filter) in self.filters.iter_mut().enumerate() {
+            if chunks.is_empty() {
+                break;
             }
-            Told::End { choice, finish } => self.finishes[choice] = finish,
+            match filter.push(&chunks).await? {
+                StreamAction::Pass => {}
+                StreamAction::Emit(emitted) => chunks = emitted,
+                StreamAction::Stop(last, reason) => {
+                    chunks = last;
+                    stop = Some((place, reason));
+                }
+            }
         }
+        self.pushed_at = Some(Instant::now());
+        self.let_go(chunks);
         if let Some((_, reason)) = stop {
             // What is dropped here ends after the step that runs.
             (self.source, self.pending) = (SelectAll::new(), None);

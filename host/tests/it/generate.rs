@@ -139,6 +139,81 @@ fn a_client_that_does_not_read_holds_up_nobody() {
 }
 
 #[test]
+fn a_client_that_reads_a_byte_at_a_time_gets_all_of_it_and_holds_up_nobody() {
+    let host = TestHost::start(&demo_config(""));
+    let long = ask(json!({ "stream": true, "max_tokens": 200, "logit_bias": { "2": -100, "0": -100 } }));
+    let mut slow = send(&host, "/v1/chat/completions", &long);
+    let mut text = vec![0; 3];
+    for byte in &mut text {
+        slow.read_exact(std::slice::from_mut(byte)).expect("a byte");
+        let others = host.client().post("/v1/chat/completions", ask(json!({}))).json();
+        assert_eq!(others["usage"]["completion_tokens"], 12);
+        std::thread::park_timeout(Duration::from_secs(1));
+    }
+    slow.read_to_end(&mut text).expect("the rest");
+    assert!(String::from_utf8_lossy(&text).contains("[DONE]"));
+}
+
+#[test]
+fn a_client_that_closes_its_half_has_left() {
+    let host = TestHost::start(&demo_config(""));
+    for stream in [true, false] {
+        let long = json!({ "stream": stream, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } });
+        let running = send(&host, "/v1/chat/completions", &ask(long));
+        eventually("a running sequence", || load(&host) == (1, 0));
+        running
+            .shutdown(std::net::Shutdown::Write)
+            .expect("half of it is closed");
+        eventually("a free slot", || load(&host) == (0, 0));
+    }
+}
+
+/// Asks for a long stream by HTTP/2 with a window of a few bytes, and never reads.
+async fn deaf_stream(address: std::net::SocketAddr, body: String) -> http::Response<hyper::body::Incoming> {
+    let stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .initial_stream_window_size(64)
+            .handshake(hyper_util::rt::TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    tokio::task::spawn_local(connection);
+    let request = http::Request::post(format!("http://{address}/v1/chat/completions"))
+        .body(http_body_util::Full::new(bytes::Bytes::from(body)))
+        .expect("a request");
+    sender.send_request(request).await.expect("a head")
+}
+
+#[tokio::test]
+async fn a_client_of_http_2_that_never_reads_is_given_up_when_its_time_is_over() {
+    let config = demo_config("").replace("path = \"/assistant\"", "path = \"/assistant\"\ntimeout = \"2s\"");
+    let host = TestHost::start(&config);
+    let long = ask(json!({ "stream": true, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } }));
+    let local = tokio::task::LocalSet::new();
+    let answer = local.run_until(deaf_stream(host.address(), long)).await;
+    let instances = || host.client().get("/readyz").json()["sandbox"]["instances"].as_u64();
+    assert_eq!(
+        (answer.status().as_u16(), instances()),
+        (200, Some(1)),
+        "a plugin is on its stream"
+    );
+    local
+        .run_until(async {
+            // The connection lives on meanwhile, and its pings are answered.
+            let until = tokio::time::Instant::now() + Duration::from_secs(20);
+            while instances() != Some(0) && tokio::time::Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+    assert_eq!((instances(), load(&host)), (Some(0), (0, 0)));
+    let rest = local
+        .run_until(http_body_util::BodyExt::collect(answer.into_body()))
+        .await;
+    assert!(rest.is_err(), "it is cut, and not ended as if it were whole");
+}
+
+#[test]
 fn a_full_queue_is_503_with_retry_after_before_anything_is_sent() {
     let config = demo_config("").replace("slots = 8", "slots = 1, queue_len_max = 1");
     let host = TestHost::start(&config);

@@ -11,6 +11,7 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::session::{IoBinding, Session, SessionInputValue};
 use ort::value::{DynValue, Shape as OrtShape, Tensor, TensorRefMut};
 
+use super::zeroed::Zeroed;
 use crate::error::InferError;
 use crate::signature::{Port, Signature};
 use crate::tensor::Element;
@@ -130,21 +131,31 @@ pub(crate) struct Prefix {
 
 impl Decoder {
     /// A decoder whose rows share one buffer.
-    pub(crate) fn shared(session: Session, shape: Shape, rows: usize, context_max: usize) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no such memory.
+    pub(crate) fn shared(
+        session: Session,
+        shape: Shape,
+        rows: usize,
+        context_max: usize,
+    ) -> std::io::Result<Self> {
         let row_len = shape.kv_heads * context_max * shape.head_width;
-        // Zeroed memory costs nothing until it is written.
-        let buffers = (0..2 * shape.layers).map(|_| vec![0.0; rows * row_len]).collect();
+        let buffers = (0..2 * shape.layers)
+            .map(|_| Zeroed::new(rows * row_len))
+            .collect::<Result<_, _>>()?;
         let slots = Slots {
             bindings: HashMap::new(),
             buffers,
             row_len,
             context_max,
         };
-        Self {
+        Ok(Self {
             session,
             shape,
             cache: Cache::Shared(slots),
-        }
+        })
     }
 
     /// A decoder whose rows run by themselves.
@@ -210,11 +221,23 @@ impl Decoder {
     /// Makes a row another one's, which is free then. `len` are the tokens that it has.
     pub(crate) fn move_row(&mut self, from: usize, to: usize, len: usize) {
         match &mut self.cache {
-            Cache::Shared(slots) => {
-                let prefix = slots.export(&self.shape, from, len);
-                slots.import(&self.shape, to, &prefix, len);
-            }
+            Cache::Shared(slots) => slots.copy(&self.shape, from, to, len),
             Cache::Copied(copies) => copies.rows[to] = std::mem::take(&mut copies.rows[from]),
+        }
+    }
+
+    /// Exchanges two rows, given with the tokens that each has.
+    pub(crate) fn swap_rows(&mut self, (a, a_len): (usize, usize), (b, b_len): (usize, usize)) {
+        match &mut self.cache {
+            Cache::Shared(slots) => {
+                let (first, second) = (
+                    slots.export(&self.shape, a, a_len),
+                    slots.export(&self.shape, b, b_len),
+                );
+                slots.import(&self.shape, b, &first, a_len);
+                slots.import(&self.shape, a, &second, b_len);
+            }
+            Cache::Copied(copies) => copies.rows.swap(a, b),
         }
     }
 
@@ -248,7 +271,7 @@ struct Slots {
     /// By first row and number of rows. They hold pointers into the buffers, so they are dropped before them.
     bindings: HashMap<(usize, usize), Bound>,
     /// Never resized, so that the pointers stay right.
-    buffers: Vec<Vec<f32>>,
+    buffers: Vec<Zeroed>,
     row_len: usize,
     context_max: usize,
 }
@@ -315,6 +338,16 @@ impl Slots {
             _values: values,
             logits,
         })
+    }
+
+    fn copy(&mut self, shape: &Shape, from: usize, to: usize, len: usize) {
+        let head_len = self.context_max * shape.head_width;
+        for buffer in &mut self.buffers {
+            for head in 0..shape.kv_heads {
+                let start = |row: usize| row * self.row_len + head * head_len;
+                buffer.copy_within(start(from)..start(from) + len * shape.head_width, start(to));
+            }
+        }
     }
 
     fn export(&self, shape: &Shape, row: usize, len: usize) -> Prefix {

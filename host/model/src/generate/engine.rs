@@ -1,8 +1,9 @@
 //! The thread of one decoder: who waits, who has a row, and what runs next.
 //!
-//! Rows 0..n are decoded, a token each in every step. One sequence at a time is in prefill, in row n, one chunk between two
-//! steps, so that a long prompt holds up nobody for longer than a chunk. Who leaves gives its row to the last of the others, so
-//! that the rows stay together. Chunks lie on a fixed grid, so that a prompt gives the same numbers whatever runs beside it.
+//! Rows 0..n are decoded, a token each in every step. Others are in prefill, in rows behind them: one chunk of one of them
+//! between two steps, so that a long prompt holds up nobody for longer than a chunk, mostly of the one that has least left, so
+//! that a short prompt does not wait for a long one. Who leaves gives its row to the last of the others, so that the rows stay
+//! together. Chunks lie on a fixed grid, so that a prompt gives the same numbers whatever runs beside it.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,6 +36,12 @@ struct State {
     /// How long sequences take from their row to their end, lately.
     pace: Duration,
 }
+
+/// A prompt of at most so many chunks is read where it will be decoded: moving it would cost more than being in the way.
+const SHORT_CHUNKS: usize = 4;
+
+/// Of so many chunks, one is of the prompt that came first.
+const FIRST_COME_EVERY: usize = 4;
 
 /// The bounds of a refused client's patience.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -132,8 +139,10 @@ pub(crate) struct Stepper {
     ends: Vec<u32>,
     /// By row.
     decoding: Vec<Sequence>,
-    /// In the row behind them.
-    prefilling: Option<Sequence>,
+    /// In rows behind them, in the order in which they came.
+    prefilling: Vec<(usize, Sequence)>,
+    /// Counts chunks.
+    turn: usize,
     prefixes: Prefixes,
     /// Of [`State::running`], those that are here.
     counted: usize,
@@ -153,7 +162,8 @@ impl Stepper {
             tokenizer,
             ends,
             decoding: Vec::new(),
-            prefilling: None,
+            prefilling: Vec::new(),
+            turn: 0,
             prefixes: Prefixes::new(tokens_max),
             counted: 0,
         }
@@ -163,7 +173,6 @@ impl Stepper {
     pub(crate) fn serve(mut self) {
         while self.admit() {
             let turn = catch_unwind(AssertUnwindSafe(|| {
-                self.begin();
                 self.prefill();
                 self.decode();
             }));
@@ -176,7 +185,7 @@ impl Stepper {
         self.fail_all(&InferError::Stopped);
     }
 
-    /// Waits until there is work and gives the one that has waited longest a row; false at the end.
+    /// Waits until there is work and gives rows to those that have waited longest; false at the end.
     fn admit(&mut self) -> bool {
         let engine = Arc::clone(&self.engine);
         let mut state = engine.lock();
@@ -187,11 +196,16 @@ impl Stepper {
                 }
                 return false;
             }
-            if self.prefilling.is_none() && self.decoding.len() < engine.options.slots {
-                state.waiting.retain(|sequence| !sequence.is_abandoned());
-                self.prefilling = state.waiting.pop_front();
+            state.waiting.retain(|sequence| !sequence.is_abandoned());
+            while let Some(first) = state.waiting.front()
+                && let Some(row) = self.free_row(first.prompt.len())
+                && let Some(mut sequence) = state.waiting.pop_front()
+            {
+                sequence.since = Instant::now();
+                self.decoder.clear_row(row);
+                self.prefilling.push((row, sequence));
             }
-            let running = self.decoding.len() + usize::from(self.prefilling.is_some());
+            let running = self.decoding.len() + self.prefilling.len();
             state.running = state.running + running - std::mem::replace(&mut self.counted, running);
             if running > 0 {
                 break;
@@ -202,50 +216,82 @@ impl Stepper {
         true
     }
 
-    /// Gives a sequence that begins what another one has read of the same prompt.
-    fn begin(&mut self) {
-        let row = self.decoding.len();
-        if let Some(sequence) = self.prefilling.as_mut().filter(|sequence| sequence.filled == 0) {
-            sequence.since = Instant::now();
-            self.decoder.clear_row(row);
-            let len = self.prefixes.restore(
-                &mut self.decoder,
-                row,
-                &sequence.prompt,
-                self.engine.options.prefill_chunk,
-            );
-            (sequence.filled, sequence.cached) = (len, len);
+    /// A row for a prompt of so many tokens: the next to be decoded, where it will not long be in the way, else the last that is
+    /// free, from which it moves when it is read.
+    fn free_row(&self, len: usize) -> Option<usize> {
+        let (next, slots) = (self.decoding.len(), self.engine.options.slots);
+        let short = len <= SHORT_CHUNKS * self.engine.options.prefill_chunk;
+        if short && self.prefilling.is_empty() && next < slots {
+            return Some(next);
         }
+        let is_free = |row: &usize| self.prefilling.iter().all(|(taken, _)| taken != row);
+        (next..slots).rev().find(is_free)
     }
 
-    /// One chunk of the prompt that is being read; after the last the sequence joins the others.
+    /// Whose turn it is: the one that has least left to read, and now and then the one that came first, so that it comes to
+    /// its end however many come after it.
+    fn next_to_prefill(&mut self) -> Option<usize> {
+        self.turn = self.turn.wrapping_add(1);
+        if self.turn.is_multiple_of(FIRST_COME_EVERY) {
+            return (!self.prefilling.is_empty()).then_some(0);
+        }
+        let left = |place: &usize| self.prefilling[*place].1.left();
+        (0..self.prefilling.len()).min_by_key(left)
+    }
+
+    /// One chunk of one of the prompts that are being read; after its last the sequence joins the others.
     fn prefill(&mut self) {
-        let Some(mut sequence) = self.prefilling.take_if(|sequence| !sequence.is_abandoned()) else {
-            self.prefilling = None;
+        self.prefilling.retain(|(_, sequence)| !sequence.is_abandoned());
+        let Some(place) = self.next_to_prefill() else {
             return;
         };
-        let row = self.decoding.len();
-        let (from, chunk) = (sequence.filled, self.engine.options.prefill_chunk);
+        let chunk = self.engine.options.prefill_chunk;
+        let (row, sequence) = &mut self.prefilling[place];
+        if sequence.filled == 0 {
+            // What another one has read of the same prompt.
+            let len = self
+                .prefixes
+                .restore(&mut self.decoder, *row, &sequence.prompt, chunk);
+            (sequence.filled, sequence.cached) = (len, len);
+        }
+        let from = sequence.filled;
         let to = sequence.prompt.len().min(from + chunk);
-        let logits = match self.decoder.prefill(row, &sequence.prompt[from..to], from) {
+        let logits = match self.decoder.prefill(*row, &sequence.prompt[from..to], from) {
             Ok(logits) => logits,
             Err(error) => {
                 tracing::error!(%error, "a prompt failed");
                 sequence.fail(error);
+                self.prefilling.remove(place);
                 return;
             }
         };
         sequence.filled = to;
         if to < sequence.prompt.len() {
-            self.prefilling = Some(sequence);
             return;
         }
         let progress = sequence.advance(logits, &self.tokenizer, &self.ends);
+        let (row, sequence) = self.prefilling.remove(place);
         self.prefixes.keep(&self.decoder, row, &sequence.prompt, chunk);
         match progress {
-            Progress::Continues => self.decoding.push(sequence),
+            Progress::Continues => self.join(row, sequence),
             Progress::Ended => self.note_pace(&sequence),
         }
+    }
+
+    /// Makes a sequence one of those that are decoded, in the row behind them; who is there changes places with it.
+    fn join(&mut self, row: usize, sequence: Sequence) {
+        let target = self.decoding.len();
+        let there = self.prefilling.iter_mut().find(|(taken, _)| *taken == target);
+        match there {
+            Some((taken, other)) => {
+                self.decoder
+                    .swap_rows((row, sequence.len()), (target, other.filled));
+                *taken = row;
+            }
+            None if row != target => self.decoder.move_row(row, target, sequence.len()),
+            None => {}
+        }
+        self.decoding.push(sequence);
     }
 
     /// One token of each sequence that has its prompt behind it.
@@ -295,11 +341,7 @@ impl Stepper {
             if row < last {
                 self.decoder.move_row(last, row, self.decoding[row].len());
             }
-            if let Some(prefilling) = &self.prefilling {
-                self.decoder.move_row(last + 1, last, prefilling.filled);
-            }
-            self.decoder
-                .clear_row(self.decoding.len() + usize::from(self.prefilling.is_some()));
+            self.decoder.clear_row(last);
         }
     }
 
@@ -317,15 +359,11 @@ impl Stepper {
         for mut sequence in self.decoding.drain(..) {
             sequence.fail(error.clone());
         }
-        // Its row would have to move; it has told nobody anything yet, so it begins again.
-        if let Some(prefilling) = &mut self.prefilling {
-            (prefilling.filled, prefilling.cached) = (0, 0);
-        }
     }
 
     fn fail_all(&mut self, error: &InferError) {
         self.fail_decoding(error);
-        if let Some(mut sequence) = self.prefilling.take() {
+        for (_, mut sequence) in self.prefilling.drain(..) {
             sequence.fail(error.clone());
         }
     }

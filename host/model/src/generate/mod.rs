@@ -16,6 +16,8 @@ pub(crate) mod engine;
 
 mod sequence;
 
+mod zeroed;
+
 use tokio::sync::mpsc;
 
 pub use sample::{Sampling, Scored};

@@ -70,6 +70,11 @@ impl Sequence {
         self.reply.is_closed()
     }
 
+    /// Tokens of the prompt that are not in the cache yet.
+    pub(super) fn left(&self) -> usize {
+        self.prompt.len() - self.filled
+    }
+
     /// Tokens in the cache once the prompt is there.
     pub(super) fn len(&self) -> usize {
         self.prompt.len() + self.generated.saturating_sub(1)

@@ -61,6 +61,7 @@ pub async fn answer(
         ));
     }
     timed.settle().await?;
+    let maker = timed.maker(&received);
     let stream = Stream {
         begun: vec![false; timed.running().count()],
         head,
@@ -69,6 +70,7 @@ pub async fn answer(
     };
     Ok(sse::response(
         "text/event-stream; charset=utf-8",
+        maker,
         stream,
         Stream::next,
     ))
@@ -284,7 +286,11 @@ impl Head {
         if tokens.is_empty() {
             return Value::Null;
         }
-        let entry = |(text, logprob): (&String, f32)| json!({ "token": text, "logprob": logprob, "bytes": text.as_bytes() });
+        let entry = |(text, logprob): (&String, f32)| {
+            // Of a token that is a part of a character there is no text, so its bytes are not known here.
+            let bytes = (!text.contains('\u{fffd}')).then_some(text.as_bytes());
+            json!({ "token": text, "logprob": logprob, "bytes": bytes })
+        };
         match self.kind {
             Kind::Chat => {
                 let token = |token: &TokenReport| {

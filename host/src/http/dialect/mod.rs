@@ -131,6 +131,15 @@ impl Timed {
         }
     }
 
+    /// Who writes the answer piece by piece.
+    #[must_use]
+    pub fn maker(&self, received: &Received) -> sse::Maker {
+        sse::Maker {
+            shutdown: received.shutdown.clone(),
+            deadline: self.deadline,
+        }
+    }
+
     /// The request.
     #[must_use]
     pub fn running(&self) -> &Running {

@@ -181,13 +181,14 @@ async fn text(
         ));
     }
     timed.settle().await?;
+    let maker = timed.maker(&received);
     let stream = Stream {
         lines,
         timed,
         id: received.id,
         over: false,
     };
-    Ok(sse::response("application/x-ndjson", stream, Stream::next))
+    Ok(sse::response("application/x-ndjson", maker, stream, Stream::next))
 }
 
 /// A request without a prompt loads a model, or with `keep_alive: 0` unloads it; here it stays.
@@ -355,25 +356,23 @@ struct Stream {
 
 impl Stream {
     async fn next(mut self) -> Option<(Bytes, Self)> {
-        loop {
-            if self.over {
-                return None;
-            }
-            let line = match self.timed.next().await {
-                // Lines of JSON have no comments; the next token is the sign of life.
-                Ok(Next::Quiet) => continue,
-                Ok(Next::End) => return None,
-                Ok(Next::Told(Told::Text { piece, .. })) => self.lines.line(&piece.text, None),
-                Ok(Next::Told(Told::End { finish, .. })) => {
-                    let running = self.timed.running();
-                    self.lines.last("", finish, running.counts(), running.first_at())
-                }
-                Err(error) => {
-                    self.over = true;
-                    respond::stream_error(Dialect::Ollama, &error, &self.id)
-                }
-            };
-            return Some((format!("{line}\n").into(), self));
+        if self.over {
+            return None;
         }
+        let line = match self.timed.next().await {
+            // Lines of JSON have no comments; a piece without text is the sign of life.
+            Ok(Next::Quiet) => self.lines.line("", None),
+            Ok(Next::End) => return None,
+            Ok(Next::Told(Told::Text { piece, .. })) => self.lines.line(&piece.text, None),
+            Ok(Next::Told(Told::End { finish, .. })) => {
+                let running = self.timed.running();
+                self.lines.last("", finish, running.counts(), running.first_at())
+            }
+            Err(error) => {
+                self.over = true;
+                respond::stream_error(Dialect::Ollama, &error, &self.id)
+            }
+        };
+        Some((format!("{line}\n").into(), self))
     }
 }
