@@ -7,9 +7,11 @@ in   input_ids [batch, sequence], attention_mask [batch, total] i64, right-padde
      [batch, 3, past, 64]; `plain` takes position_ids [batch, sequence] besides
 out  logits f32 [batch, 1, 49152], of each row's last token (`plain`: of all tokens); present.N.{key,value}
 
-q4     The file's own 4-bit weights, exactly. A Q4_1 weight is scale x number + offset; MatMulNBits wants the offset to be a
-       whole number of scales. So it multiplies by scale x (number - 8), and what is missing, (offset + 8 scale) x the sum of
-       the block's activations, is a small matrix product of its own. Activations are rounded to 8 bits a block.
+q4     The file's own 4-bit weights. A Q4_1 weight is scale x number + offset; MatMulNBits wants the offset to be a whole
+       number of scales. So it multiplies by scale x (number - 8), and what is missing, (offset + 8 scale) x the sum of the
+       block's activations, is part of the same product: the sums stand behind the activations, three times, and their
+       weights are the missing parts as a sum of three 4-bit numbers, each for what the one before left (the third is below
+       1/5000 of the largest). Numbers and scales are exact; activations are rounded to 8 bits a block.
 fp32   The same weights as floats, in the same graph.
 plain  As fp32, with the attention written out in standard operators, the cache concatenated: what exporters write.
 """
@@ -25,6 +27,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 MICROSOFT = "com.microsoft"
 BLOCK = 32
+
+# 4-bit numbers that stand for one offset: with two the text drifts from fp32 half as much again, with three no more than
+# the rounding of activations makes it.
+TERMS = 3
 
 
 class Gguf:
@@ -107,7 +113,7 @@ class Decoder:
         self.head_width = self.width // self.heads
         self.epsilon, self.base = of("attention.layer_norm_rms_epsilon"), of("rope.freq_base")
         self.vocabulary = len(self.meta["tokenizer.ggml.tokens"])
-        self.block_sums = {}
+        self.sums, self.shapes = {}, set()
 
     def constant(self, name, value):
         if name not in self.constants:
@@ -148,21 +154,37 @@ class Decoder:
             return self.node("MatMul", [x, self.constant(f"{output}.w", weights.T)], output)
         parts = [[self.in_rope_order(part, name) for part in unpack_q4_1(*self.tensors[name][1:])] for name in names]
         numbers, scale, offset = (np.concatenate(part) for part in zip(*parts))
-        rows, blocks = scale.shape
+        left = self.padded(offset + 8 * scale)
+        numbers, scales = [numbers], [scale]
+        for _ in range(TERMS):
+            step = np.abs(left).max(-1) / 7
+            step[step == 0] = 1
+            term = np.clip(np.rint(left / step[..., None]), -8, 7)
+            left = left - term * step[..., None]
+            numbers.append((term + 8).astype(np.uint8))
+            scales.append(step)
+        numbers, scales = np.concatenate(numbers, 1), np.concatenate(scales, 1)
         packed = self.constant(f"{output}.q", numbers[..., 0::2] | (numbers[..., 1::2] << 4))
+        rows, blocks = scales.shape
         shape = {"K": blocks * BLOCK, "N": rows, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
-        centred = [x, packed, self.constant(f"{output}.s", scale)]
-        self.node("MatMulNBits", centred, f"{output}.centred", MICROSOFT, **shape)
-        missing = self.constant(f"{output}.m", (offset + 8 * scale).T)
-        self.node("MatMul", [self.block_sum(x, blocks), missing], f"{output}.missing")
-        return self.node("Add", [f"{output}.centred", f"{output}.missing"], output)
+        inputs = [self.with_sums(x, scale.shape[1]), packed, self.constant(f"{output}.s", scales)]
+        return self.node("MatMulNBits", inputs, output, MICROSOFT, **shape)
 
-    def block_sum(self, x, blocks):
-        """[batch, sequence, blocks]: the sum of each block of 32."""
-        if x not in self.block_sums:
-            cut = self.node("Reshape", [x, self.integers(0, 0, blocks, BLOCK)], f"{x}.blocks")
-            self.block_sums[x] = self.node("ReduceSum", [cut, self.integers(3)], f"{x}.sums", keepdims=0)
-        return self.block_sums[x]
+    @staticmethod
+    def padded(offsets):
+        """[rows, blocks] filled up with zeros and cut into blocks of their own."""
+        rows, blocks = offsets.shape
+        whole = np.zeros((rows, -(-blocks // BLOCK) * BLOCK), np.float32)
+        whole[:, :blocks] = offsets
+        return whole.reshape(rows, -1, BLOCK)
+
+    def with_sums(self, x, blocks):
+        """x, and behind it the sum of each block of 32, zeros up to a whole block, once for each term."""
+        if x not in self.sums:
+            ones = np.repeat(self.padded(np.eye(blocks)).reshape(blocks, -1), BLOCK, 0)
+            sums = self.node("MatMul", [x, self.constant(f"sums.{blocks}", ones)], f"{x}.sums")
+            self.sums[x] = self.node("Concat", [x] + [sums] * TERMS, f"{x}.with_sums", axis=-1)
+        return self.sums[x]
 
     def embedding(self):
         if self.mode != "q4":
@@ -193,6 +215,24 @@ class Decoder:
         above = self.node("Add", [mean, self.constant("epsilon", np.float32(self.epsilon))], f"{name}.above")
         scaled = self.node("Div", [x, self.node("Sqrt", [above], f"{name}.root")], f"{name}.scaled")
         return self.node("Mul", [scaled, gain], f"{name}.out")
+
+    def add_norm(self, x, y, name, output):
+        """The sum, and it normalised."""
+        if self.mode == "plain":
+            return self.node("Add", [x, y], output), self.norm(output, name)
+        gain = self.constant(name, self.dense(f"{name}.weight"))
+        outputs = [f"{name}.out", "", "", output]
+        self.node("SkipSimplifiedLayerNormalization", [x, y, gain], outputs, MICROSOFT, epsilon=self.epsilon)
+        return output, f"{name}.out"
+
+    def flat(self, x):
+        """[batch, sequence, width] to [tokens, width], which all but the attention works on."""
+        return self.node("Reshape", [x, self.integers(-1, self.width)], f"{x}.flat")
+
+    def deep(self, x, width):
+        if f"shape.{width}" not in self.shapes:
+            self.shapes.add(self.node("Concat", ["tokens", self.integers(width)], f"shape.{width}", axis=0))
+        return self.node("Reshape", [x, f"shape.{width}"], f"{x}.deep")
 
     def rotations(self):
         """Cosines and sines [context, 32]. https://arxiv.org/abs/2104.09864"""
@@ -279,7 +319,9 @@ class Decoder:
         return self.node("Reshape", [mixed, self.integers(0, 0, self.width)], output)
 
     def feed_forward(self, x, prefix):
-        gate, up = (self.matmul(x, [f"{prefix}.ffn_{part}.weight"], f"{prefix}.{part}") for part in ("gate", "up"))
+        names, (gate, up) = [f"{prefix}.ffn_{part}.weight" for part in ("gate", "up")], (f"{prefix}.gate", f"{prefix}.up")
+        both = self.matmul(x, names, f"{prefix}.gate_up")
+        self.node("Split", [both], [gate, up], axis=-1, num_outputs=2)
         if self.mode == "plain":
             active = self.node("Mul", [gate, self.node("Sigmoid", [gate], f"{prefix}.sigmoid")], f"{prefix}.silu")
         else:
@@ -294,15 +336,19 @@ class Decoder:
         else:
             self.lengths()
         attention = self.plain_attention if self.mode == "plain" else self.fused_attention
-        x = self.embedding()
+        self.node("Shape", ["input_ids"], "tokens")
+        x = self.flat(self.embedding())
+        normed = self.norm(x, "blk.0.attn_norm")
         for layer in range(self.layers):
             prefix = f"blk.{layer}"
             names = [f"{prefix}.attn_{part}.weight" for part in ("q", "k", "v")]
-            qkv = self.matmul(self.norm(x, f"{prefix}.attn_norm"), names, f"{prefix}.qkv")
-            mixed = attention(qkv, layer, f"{prefix}.attention")
-            x = self.node("Add", [x, self.matmul(mixed, [f"{prefix}.attn_output.weight"], f"{prefix}.o")], f"{prefix}.middle")
-            x = self.node("Add", [x, self.feed_forward(self.norm(x, f"{prefix}.ffn_norm"), prefix)], f"{prefix}.out")
-        x = self.norm(x, "output_norm")
+            qkv = self.deep(self.matmul(normed, names, f"{prefix}.qkv"), self.width + 2 * self.kv_heads * self.head_width)
+            mixed = self.flat(attention(qkv, layer, f"{prefix}.attention"))
+            mixed = self.matmul(mixed, [f"{prefix}.attn_output.weight"], f"{prefix}.o")
+            x, normed = self.add_norm(x, mixed, f"{prefix}.ffn_norm", f"{prefix}.middle")
+            after = f"blk.{layer + 1}.attn_norm" if layer + 1 < self.layers else "output_norm"
+            x, normed = self.add_norm(x, self.feed_forward(normed, prefix), after, f"{prefix}.out")
+        x = self.deep(normed, self.width)
         self.head(x if self.mode == "plain" else self.last_tokens(x))
         return self
 
