@@ -119,8 +119,18 @@ pub(crate) fn bench(root: &Root, rest: &[String]) -> Result<()> {
             cargo(root)
                 .args(["build", "--release", "--package", "selvedge", "--examples"])
                 .run()?;
-            let script = root.join("host/benches/peers/embeddings.py");
-            Tool::new(python::interpreter(root)?).arg(script).args(rest).run()
+            let (figures, rest) = match rest.split_first() {
+                Some((name, rest)) if ["embeddings", "generation", "upstream"].contains(&name.as_str()) => {
+                    (name.as_str(), rest)
+                }
+                _ => ("embeddings", rest),
+            };
+            let script = root.join(format!("host/benches/peers/{figures}.py"));
+            let python = match figures {
+                "generation" => python::peers(root)?,
+                _ => python::interpreter(root)?,
+            };
+            Tool::new(python).arg(script).args(rest).run()
         }
         _ => cargo(root)
             .args(["bench", "--profile", "release", "--workspace"])

@@ -8,7 +8,7 @@ use crate::python::unpack_wheel;
 use crate::run::{Root, Stamp, say};
 
 /// The version that is tested; the host takes older and newer ones too.
-const VERSION: &str = "1.31.1";
+pub(crate) const VERSION: &str = "1.31.1";
 
 /// Fetches the library.
 pub(crate) fn fetch(root: &Root, gpu: bool) -> Result<()> {

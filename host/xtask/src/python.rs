@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::onnxruntime;
 use crate::run::{Root, Stamp, Tool, apt_install, say};
 
 /// What the environment holds; the file names each package with its version.
@@ -66,6 +67,14 @@ pub(crate) fn llama(root: &Root) -> Result<PathBuf> {
         .env("CMAKE_ARGS", LLAMA_FLAGS)
         .run()?;
     stamp.write()?;
+    Ok(python)
+}
+
+/// The same environment with what the benches need besides: ONNX Runtime's own Python package.
+pub(crate) fn peers(root: &Root) -> Result<PathBuf> {
+    let python = llama(root)?;
+    let package = format!("onnxruntime=={}", onnxruntime::VERSION);
+    pip(&python, "install").arg(package).run()?;
     Ok(python)
 }
 

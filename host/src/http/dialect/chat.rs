@@ -61,7 +61,7 @@ pub async fn answer(
         ));
     }
     timed.settle().await?;
-    let maker = timed.maker(&received);
+    let limit = timed.limit(&received);
     let stream = Stream {
         begun: vec![false; timed.running().count()],
         head,
@@ -70,7 +70,7 @@ pub async fn answer(
     };
     Ok(sse::response(
         "text/event-stream; charset=utf-8",
-        maker,
+        limit,
         stream,
         Stream::next,
     ))

@@ -64,7 +64,7 @@ async fn text(endpoint: &Arc<Ready>, received: &Received, body: &Value) -> Resul
         return Ok(respond::json(StatusCode::OK, &body));
     }
     timed.settle().await?;
-    let maker = timed.maker(received);
+    let limit = timed.limit(received);
     let stream = TextStream {
         timed,
         id: received.id.clone(),
@@ -72,7 +72,7 @@ async fn text(endpoint: &Arc<Ready>, received: &Received, body: &Value) -> Resul
     };
     Ok(sse::response(
         "text/event-stream; charset=utf-8",
-        maker,
+        limit,
         stream,
         TextStream::next,
     ))

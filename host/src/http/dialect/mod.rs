@@ -131,10 +131,10 @@ impl Timed {
         }
     }
 
-    /// Who writes the answer piece by piece.
+    /// How long its answer may be written.
     #[must_use]
-    pub fn maker(&self, received: &Received) -> sse::Maker {
-        sse::Maker {
+    pub fn limit(&self, received: &Received) -> sse::Limit {
+        sse::Limit {
             shutdown: received.shutdown.clone(),
             deadline: self.deadline,
         }

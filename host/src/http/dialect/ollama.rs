@@ -181,14 +181,14 @@ async fn text(
         ));
     }
     timed.settle().await?;
-    let maker = timed.maker(&received);
+    let limit = timed.limit(&received);
     let stream = Stream {
         lines,
         timed,
         id: received.id,
         over: false,
     };
-    Ok(sse::response("application/x-ndjson", maker, stream, Stream::next))
+    Ok(sse::response("application/x-ndjson", limit, stream, Stream::next))
 }
 
 /// A request without a prompt loads a model, or with `keep_alive: 0` unloads it; here it stays.
