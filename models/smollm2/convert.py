@@ -10,8 +10,8 @@ out  logits f32 [batch, 1, 49152], of each row's last token (`plain`: of all tok
 q4     The file's own 4-bit weights. A Q4_1 weight is scale x number + offset; MatMulNBits wants the offset to be a whole
        number of scales. So it multiplies by scale x (number - 8), and what is missing, (offset + 8 scale) x the sum of the
        block's activations, is part of the same product: the sums stand behind the activations, three times, and their
-       weights are the missing parts as a sum of three 4-bit numbers, each for what the one before left (the third is below
-       1/5000 of the largest). Numbers and scales are exact; activations are rounded to 8 bits a block.
+       weights are the missing parts as a sum of three 4-bit numbers, each for what the one before left (what the third leaves
+       is below 1/2700 of the largest). Numbers and scales are exact; activations and sums are rounded to 8 bits a block.
 fp32   The same weights as floats, in the same graph.
 plain  As fp32, with the attention written out in standard operators, the cache concatenated: what exporters write.
 """

@@ -24,6 +24,9 @@ impl Secret {
     /// Where the variable is not set, or the file cannot be read, or there is nothing in it.
     pub fn find(&self, folder: &Path) -> Result<Self, String> {
         let Some(name) = self.0.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+            if self.0.contains("${") {
+                return Err("`${NAME}` and `${file:path}` must be all of the value".to_owned());
+            }
             return Ok(self.clone());
         };
         let (value, place) = match name.strip_prefix("file:") {
@@ -86,6 +89,8 @@ mod tests {
                 .expect_err("unset")
                 .ends_with("NO_SUCH_VARIABLE is not set")
         );
+        let broken = find("Bearer ${KEY}").expect_err("not whole");
+        assert!(broken.contains("all of the value"), "{broken}");
         let shown = format!("{:?}", Secret("plain".to_owned()).find(Path::new(".")));
         assert!(!shown.contains("plain"), "{shown}");
     }

@@ -230,7 +230,12 @@ impl Running {
             }
             // What is there already is taken also where the time is over.
             match tokio::time::timeout_at(until.into(), self.event()).await {
-                Ok(next) => told = next?,
+                Ok(Ok(next)) => told = next,
+                Ok(Err(error)) => {
+                    // Told next; what came before it is told first.
+                    self.pending = Some(Some(Err(error)));
+                    return Ok(chunks);
+                }
                 Err(_) => return Ok(chunks),
             }
         }

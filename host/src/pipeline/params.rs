@@ -37,12 +37,26 @@ pub struct Params {
     pub count: usize,
     /// The structure that an answer must have.
     pub structure: Option<Structure>,
-    /// What was said of sampling, and of probabilities, as it was said: for another server, which has defaults of its own.
+    /// What was said of sampling, as it was said: for another server, which has defaults of its own.
     pub given: Map<String, Value>,
+    /// What was said of the structure, as it was said.
+    pub format: Option<Value>,
+    /// Whether the limit was said by its newer name, which is the only one that some servers know.
+    pub limit: Limit,
+}
+
+/// The name that a limit of tokens was said by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Limit {
+    /// `max_tokens`.
+    #[default]
+    Tokens,
+    /// `max_completion_tokens`.
+    CompletionTokens,
 }
 
 /// The fields that [`Params::given`] holds.
-const GIVEN: [&str; 12] = [
+const GIVEN: [&str; 8] = [
     "temperature",
     "top_p",
     "top_k",
@@ -51,10 +65,6 @@ const GIVEN: [&str; 12] = [
     "frequency_penalty",
     "repetition_penalty",
     "seed",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "max_completion_tokens",
 ];
 
 impl Params {
@@ -84,9 +94,12 @@ impl Params {
     /// Which field is wrong, and what it may be.
     pub fn amend(&mut self, fields: &Map<String, Value>) -> Result<(), ClientFault> {
         refuse_unsupported(fields)?;
-        for key in ["max_tokens", "max_completion_tokens"] {
+        for (key, limit) in [
+            ("max_tokens", Limit::Tokens),
+            ("max_completion_tokens", Limit::CompletionTokens),
+        ] {
             if let Some(count) = whole(fields, key, 1, u64::from(u32::MAX))? {
-                self.tokens_max = usize::try_from(count).ok();
+                (self.tokens_max, self.limit) = (usize::try_from(count).ok(), limit);
             }
         }
         if let Some(count) = whole(fields, "n", 1, COUNT_MAX as u64)? {
@@ -120,6 +133,7 @@ impl Params {
         }
         if let Some(format) = given(fields, "response_format") {
             self.structure = structure(format)?;
+            self.format = Some(format.clone());
         }
         if let Some(count) = logprobs(fields)? {
             sampling.logprobs = Some(count);

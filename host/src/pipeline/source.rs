@@ -156,12 +156,12 @@ fn heard(words: Words) -> (Source, Counts) {
         Some(match said {
             Err(error) => Err(error),
             Ok(Said::Text { choice, text, tokens }) => {
-                let count = 0;
+                let count = 1;
                 Ok(Heard::Text(choice, Piece { text, tokens, count }))
             }
             Ok(Said::End { choice, finish }) => Ok(Heard::End(choice, finish)),
             Ok(Said::Counts(counts)) => Ok(Heard::Counts(counts)),
-            Ok(Said::Over) => return None,
+            Ok(Said::Alive | Said::Over) => return None,
         })
     });
     (SelectAll::from_iter([heard.boxed()]), Counts::default())

@@ -24,46 +24,58 @@ use crate::pipeline::generate::Counts;
 /// Bytes of a line at most: a token with its twenty likeliest neighbours has 4 KiB.
 const LINE_LEN_MAX: usize = 1 << 20;
 
+/// Bytes of text of one answer at most: a million tokens.
+const TEXT_LEN_MAX: usize = 8 << 20;
+
+/// How long the end of a connection's answer is waited for behind the last word, so that the connection can be used again.
+const END_TIME_MAX: Duration = Duration::from_millis(5);
+
+type Lines = FramedRead<StreamReader<Body, Bytes>, LinesCodec>;
+
 type Body = BoxStream<'static, io::Result<Bytes>>;
 
 /// An answer, or several to one prompt. Where it is dropped before its end, its connection is closed.
 pub(super) struct Answer {
-    lines: FramedRead<StreamReader<Body, Bytes>, LinesCodec>,
+    /// None once the last word was heard, and the connection is somebody else's.
+    lines: Option<Lines>,
     kind: UpstreamKind,
-    /// Of an `ollama` one, which answer of ours it is.
+    /// Which answer of ours it is.
     choice: usize,
     /// When it must be over, and how long that is from the beginning.
     deadline: (Instant, Duration),
     ready: VecDeque<Said>,
-    /// Why each answer ended, told at the end of all, when the token counts are known.
-    ends: Vec<Option<Finish>>,
-    /// Pieces of text that came, until the server tells its token counts.
-    uncounted: Option<usize>,
+    /// Why it ended, told behind the token counts.
+    end: Option<Finish>,
+    /// Pieces of text that came, and bytes in them.
+    pieces: (usize, usize),
+    /// The token counts that it told last.
+    counts: Option<Counts>,
     over: bool,
-    /// Counts as one of the calls that may be open.
-    _call: Arc<OwnedSemaphorePermit>,
+    /// Counts as one of the calls that may be open, until the last word.
+    call: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Answer {
     pub(super) fn new(
         body: Incoming,
         kind: UpstreamKind,
-        choices: std::ops::Range<usize>,
+        choice: usize,
         deadline: (Instant, Duration),
         call: Arc<OwnedSemaphorePermit>,
     ) -> Self {
         let bytes: Body = BodyDataStream::new(body).map_err(io::Error::other).boxed();
         let lines = LinesCodec::new_with_max_length(LINE_LEN_MAX);
         Self {
-            lines: FramedRead::new(StreamReader::new(bytes), lines),
+            lines: Some(FramedRead::new(StreamReader::new(bytes), lines)),
             kind,
-            choice: choices.start,
+            choice,
             deadline,
             ready: VecDeque::new(),
-            ends: vec![None; choices.end],
-            uncounted: Some(0),
+            end: None,
+            pieces: (0, 0),
+            counts: None,
             over: false,
-            _call: call,
+            call: Some(call),
         }
     }
 
@@ -84,8 +96,9 @@ impl Answer {
             if self.over {
                 return None;
             }
+            let lines = self.lines.as_mut()?;
             let (deadline, time_max) = self.deadline;
-            let line = tokio::time::timeout_at(deadline, self.lines.next()).await;
+            let line = tokio::time::timeout_at(deadline, lines.next()).await;
             let read = match line {
                 Err(_) => Err(UpstreamFault::Timeout(time_max)),
                 Ok(None) => self.finish("it ended without its last words"),
@@ -102,56 +115,72 @@ impl Answer {
                 self.over = true;
                 return Some(Err(fault));
             }
+            if self.over {
+                self.let_go().await;
+            }
         }
+    }
+
+    /// Gives the connection and the place among the calls back.
+    async fn let_go(&mut self) {
+        if let Some(mut lines) = self.lines.take() {
+            let end = async { while lines.next().await.is_some_and(|line| line.is_ok()) {} };
+            // Where there is no end in time, the connection is closed.
+            tokio::time::timeout(END_TIME_MAX, end).await.ok();
+        }
+        self.call = None;
     }
 
     fn hear(&mut self, line: &str) -> Result<(), UpstreamFault> {
         let said = match self.kind {
             UpstreamKind::Openai => openai::read(line),
-            UpstreamKind::Ollama => ollama::read(line, self.choice),
+            UpstreamKind::Ollama => ollama::read(line),
         };
         let said = said.map_err(|wrong| match wrong {
             Wrong::Garbage(line) => UpstreamFault::Garbage(line),
             Wrong::Failed(message) => UpstreamFault::FailedLate(message),
         })?;
-        for part in said {
+        for mut part in said {
+            // It was asked for one answer, which is its first.
+            if let Said::Text { choice, .. } | Said::End { choice, .. } = &mut part {
+                if *choice != 0 {
+                    return Err(UpstreamFault::Garbage(format!("it has answer {choice} of one")));
+                }
+                *choice = self.choice;
+            }
             match part {
-                Said::Text { choice, .. } | Said::End { choice, .. } if choice >= self.ends.len() => {
-                    let why = format!("it has answer {choice}, and {} were asked for", self.ends.len());
-                    return Err(UpstreamFault::Garbage(why));
-                }
-                Said::End { choice, finish } => self.ends[choice] = Some(finish),
+                Said::End { finish, .. } => self.end = Some(finish),
                 Said::Over => return self.finish("an answer has no end"),
-                told @ Said::Text { .. } => {
-                    self.uncounted = self.uncounted.map(|count| count + 1);
-                    self.ready.push_back(told);
-                }
-                told @ Said::Counts(_) => {
-                    self.uncounted = None;
-                    self.ready.push_back(told);
+                Said::Counts(counts) => self.counts = Some(counts),
+                Said::Alive => self.ready.push_back(part),
+                Said::Text { ref text, .. } => {
+                    self.pieces = (self.pieces.0 + 1, self.pieces.1 + text.len());
+                    if self.pieces.1 > TEXT_LEN_MAX {
+                        let why = format!("it has more than {TEXT_LEN_MAX} bytes of text");
+                        return Err(UpstreamFault::Garbage(why));
+                    }
+                    self.ready.push_back(part);
                 }
             }
         }
         Ok(())
     }
 
-    /// Tells the ends of all answers. Some servers close without a last word; that is an end where all answers had theirs.
+    /// Tells counts and end. Some servers close without a last word; that is an end where the answer had its own.
     fn finish(&mut self, missing: &str) -> Result<(), UpstreamFault> {
-        let own = self.choice..self.ends.len();
-        if self.ends[own.clone()].iter().any(Option::is_none) {
+        let Some(finish) = self.end else {
             return Err(UpstreamFault::BrokeOff(missing.to_owned()));
-        }
+        };
         self.over = true;
-        if let Some(completion) = self.uncounted {
-            // Servers send a piece for each token.
+        // Each piece was counted as a token when it came, which it is with most servers; where it tells counts, they hold.
+        if let Some(counts) = self.counts {
             self.ready.push_back(Said::Counts(Counts {
-                completion,
-                ..Counts::default()
+                completion: counts.completion.saturating_sub(self.pieces.0),
+                ..counts
             }));
         }
-        let ends = own.zip(&self.ends[self.choice..]);
-        let told = ends.filter_map(|(choice, finish)| finish.map(|finish| Said::End { choice, finish }));
-        self.ready.extend(told);
+        let choice = self.choice;
+        self.ready.push_back(Said::End { choice, finish });
         Ok(())
     }
 }

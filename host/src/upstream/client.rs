@@ -1,12 +1,13 @@
 //! Connections to other servers: found by name, made within their time, secured by TLS, kept for the next call.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Uri;
@@ -35,6 +36,9 @@ const IDLE_MAX: usize = 64;
 /// Names that are looked up at once: each takes a thread of the system's resolver.
 const LOOKUPS_MAX: usize = 2;
 
+/// How long what was found is taken for true.
+const FOUND_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// A client. `ca` is a PEM file of authorities; where there is none, the system's are used.
 ///
 /// # Errors
@@ -43,6 +47,7 @@ const LOOKUPS_MAX: usize = 2;
 pub(super) fn client(connect_timeout: Duration, ca: Option<&Path>) -> Result<Client, String> {
     let mut http = HttpConnector::new_with_resolver(Resolver {
         places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+        found: Arc::default(),
     });
     http.enforce_http(false);
     http.set_nodelay(true);
@@ -127,10 +132,44 @@ where
     }
 }
 
-/// The system's resolver, a few names at a time.
+/// The system's resolver, a few names at a time; what it found is taken for some seconds.
 #[derive(Clone)]
 pub(super) struct Resolver {
     places: Arc<Semaphore>,
+    found: Arc<Mutex<HashMap<String, Found>>>,
+}
+
+/// When the system was asked for a name, and what it said.
+type Found = (Instant, Vec<SocketAddr>);
+
+impl Resolver {
+    /// What was found lately. There are as many names as the configuration has.
+    fn known(&self, name: &str) -> Option<Vec<SocketAddr>> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, addresses) = found.get(name)?;
+        (at.elapsed() < FOUND_TIME_MAX).then(|| addresses.clone())
+    }
+
+    async fn find(self, name: String) -> io::Result<Vec<SocketAddr>> {
+        let place = Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        if let Some(known) = self.known(&name) {
+            return Ok(known);
+        }
+        let lookup = move || {
+            // Held until the system answers, also where nobody waits for it any more.
+            let _place = place;
+            let addresses: Vec<SocketAddr> = (name.as_str(), 0).to_socket_addrs()?.collect();
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.insert(name, (Instant::now(), addresses.clone()));
+            Ok(addresses)
+        };
+        tokio::task::spawn_blocking(lookup)
+            .await
+            .map_err(io::Error::other)?
+    }
 }
 
 impl Service<Name> for Resolver {
@@ -143,11 +182,7 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let places = Arc::clone(&self.places);
-        Box::pin(async move {
-            let _place = places.acquire_owned().await.map_err(io::Error::other)?;
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(found.into_iter())
-        })
+        let found = self.clone().find(name.as_str().to_owned());
+        Box::pin(async move { Ok(found.await?.into_iter()) })
     }
 }

@@ -43,8 +43,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of a refusal that are read, and how long that may take.
 const REFUSAL_MAX: (usize, Duration) = (64 << 10, Duration::from_secs(2));
 
-/// Bytes of an answer that comes whole: 2,048 vectors of 4,096 numbers.
-const ANSWER_LEN_MAX: usize = 128 << 20;
+/// Bytes of an answer that comes whole: 2,048 vectors of 3,072 numbers.
+const ANSWER_LEN_MAX: usize = 64 << 20;
 
 /// When one that does not say may be asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -134,28 +134,23 @@ impl Upstream {
     /// Where the order asks for what it does not know, or no word came in time and number of tries.
     pub async fn generate(&self, prompt: &Prompt, params: &Params) -> Result<Words, RequestError> {
         let model = &self.shared.options.model;
-        match self.shared.options.kind {
-            UpstreamKind::Openai => {
-                let (path, body) = openai::request(model, prompt, params);
-                self.words(path, &body, 0..params.count).await
+        // One answer a call, since not every server gives several. They have seeds in order, as ours do.
+        let ask = |choice: usize| {
+            let mut params = params.clone();
+            if let Some(seed) = params.given.get("seed").and_then(Value::as_i64) {
+                let seed = seed.wrapping_add(i64::try_from(choice).unwrap_or_default());
+                params.given.insert("seed".to_owned(), seed.into());
             }
-            UpstreamKind::Ollama => {
-                // It gives one answer a call. Several have seeds in order, as ours do.
-                let ask = |choice: usize| {
-                    let mut params = params.clone();
-                    if let Some(seed) = params.given.get("seed").and_then(Value::as_i64) {
-                        let seed = seed.wrapping_add(i64::try_from(choice).unwrap_or_default());
-                        params.given.insert("seed".to_owned(), seed.into());
-                    }
-                    async move {
-                        let (path, body) = ollama::request(model, prompt, &params)?;
-                        self.words(path, &body, choice..choice + 1).await
-                    }
+            async move {
+                let (path, body) = match self.shared.options.kind {
+                    UpstreamKind::Openai => openai::request(model, prompt, &params),
+                    UpstreamKind::Ollama => ollama::request(model, prompt, &params)?,
                 };
-                let calls = futures_util::future::try_join_all((0..params.count).map(ask)).await?;
-                Ok(stream::select_all(calls).boxed())
+                self.words(path, &body, choice).await
             }
-        }
+        };
+        let calls = futures_util::future::try_join_all((0..params.count).map(ask)).await?;
+        Ok(stream::select_all(calls).boxed())
     }
 
     /// Asks for vectors, one a text, in order, with the number of tokens.
@@ -170,7 +165,8 @@ impl Upstream {
             UpstreamKind::Ollama => ollama::embed_request(model, texts)?,
         };
         let (_call, deadline, body) = (self.place()?, self.deadline(), written(&body));
-        let answer = self.tried(deadline, || async {
+        // All of it is its first word.
+        let answer = self.tried(deadline, deadline.1, || async {
             let body = self.post(path, body.clone()).await?.into_body();
             let bytes = Limited::new(body, ANSWER_LEN_MAX).collect().await;
             let bytes = bytes.map_err(|error| UpstreamFault::BrokeOff(error.to_string()))?;
@@ -191,18 +187,14 @@ impl Upstream {
         }
     }
 
-    async fn words(
-        &self,
-        path: &'static str,
-        body: &Value,
-        choices: std::ops::Range<usize>,
-    ) -> Result<Words, RequestError> {
+    async fn words(&self, path: &'static str, body: &Value, choice: usize) -> Result<Words, RequestError> {
         let (call, deadline, body) = (self.place()?, self.deadline(), written(body));
         let kind = self.shared.options.kind;
-        let answer = self.tried(deadline, || async {
+        let first_word = self.shared.options.first_token_timeout.0;
+        let answer = self.tried(deadline, first_word, || async {
             let response = self.post(path, body.clone()).await?;
             let call = Arc::clone(&call);
-            let mut answer = Answer::new(response.into_body(), kind, choices.clone(), deadline, call);
+            let mut answer = Answer::new(response.into_body(), kind, choice, deadline, call);
             answer.settle().await?;
             Ok(answer)
         });
@@ -234,6 +226,7 @@ impl Upstream {
     async fn tried<T, F>(
         &self,
         (deadline, time_max): (Instant, Duration),
+        first_word_max: Duration,
         mut call: impl FnMut() -> F,
     ) -> Result<T, RequestError>
     where
@@ -242,7 +235,7 @@ impl Upstream {
         let options = &self.shared.options;
         let (mut left, mut pause) = (options.retries, PAUSE);
         loop {
-            let first_word = Instant::now() + options.first_token_timeout.0;
+            let first_word = Instant::now() + first_word_max;
             let fault = match timeout_at(deadline.min(first_word), call()).await {
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(fault)) => fault,

@@ -33,6 +33,13 @@ pub(super) fn request(
     prompt: &Prompt,
     params: &Params,
 ) -> Result<(&'static str, Value), ClientFault> {
+    let unknown = [
+        ("logit_bias", !params.sampling.logit_bias.is_empty()),
+        ("logprobs", params.sampling.logprobs.is_some()),
+    ];
+    if let Some((key, _)) = unknown.iter().find(|(_, said)| *said) {
+        return Err(unsupported(key));
+    }
     let mut options = Map::new();
     for (key, value) in &params.given {
         let known = OPTIONS.iter().find(|(ours, _)| ours == key);
@@ -78,8 +85,8 @@ fn unsupported(param: &str) -> ClientFault {
     }
 }
 
-/// A line of JSON, of an answer that is the given choice of ours.
-pub(super) fn read(line: &str, choice: usize) -> Result<Vec<Said>, Wrong> {
+/// A line of JSON.
+pub(super) fn read(line: &str) -> Result<Vec<Said>, Wrong> {
     if line.is_empty() {
         return Ok(Vec::new());
     }
@@ -93,7 +100,14 @@ pub(super) fn read(line: &str, choice: usize) -> Result<Vec<Said>, Wrong> {
     let (Some(text), Some(done)) = (text, part["done"].as_bool()) else {
         return Err(Wrong::garbage(line));
     };
-    let mut said = Vec::new();
+    let (choice, mut said) = (0, Vec::new());
+    let thinking = part["message"]["thinking"]
+        .as_str()
+        .or_else(|| part["thinking"].as_str());
+    if text.is_empty() && thinking.is_some_and(|thinking| !thinking.is_empty()) {
+        // No part of the answer, and a sign that it works.
+        said.push(Said::Alive);
+    }
     if !text.is_empty() {
         let text = text.to_owned();
         let tokens = Vec::new();
@@ -137,4 +151,46 @@ pub(super) fn read_embeddings(answer: &Value) -> Option<(Vec<Vec<f32>>, usize)> 
     let vectors = serde_json::from_value(answer["embeddings"].clone()).ok()?;
     let tokens = answer["prompt_eval_count"].as_u64().unwrap_or_default();
     Some((vectors, usize::try_from(tokens).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Said, read, request};
+    use crate::pipeline::order::Prompt;
+    use crate::pipeline::params::Params;
+
+    fn body(fields: Value) -> Result<Value, String> {
+        let params = Params::read(fields.as_object().expect("an object")).expect("read");
+        let asked = request("m", &Prompt::Messages(Vec::new()), &params);
+        asked.map(|(_, body)| body).map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn says_what_was_said_in_ollama_s_words_and_nothing_else() {
+        let fields = json!({
+            "max_completion_tokens": 5, "temperature": 0, "repetition_penalty": 1.1, "logprobs": false, "logit_bias": {},
+            "response_format": { "type": "json_object" },
+        });
+        let expected = json!({
+            "model": "m", "stream": true, "messages": [], "format": "json",
+            "options": { "temperature": 0, "repeat_penalty": 1.1, "num_predict": 5 },
+        });
+        assert_eq!(body(fields), Ok(expected));
+        let refused = body(json!({ "logit_bias": { "5": 1 } })).expect_err("it has none");
+        assert!(refused.contains("`logit_bias` is not known"), "{refused}");
+    }
+
+    #[test]
+    fn hears_thinking_and_the_end() {
+        let line = "{\"message\":{\"content\":\"\",\"thinking\":\"hm\"},\"done\":false}";
+        assert_eq!(read(line), Ok(vec![Said::Alive]));
+        let line =
+            "{\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"length\",\"eval_count\":3}";
+        let said = read(line).expect("a line");
+        assert!(
+            matches!(said[..], [Said::End { .. }, Said::Counts(counts), Said::Over] if counts.completion == 3)
+        );
+    }
 }

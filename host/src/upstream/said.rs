@@ -24,7 +24,9 @@ pub enum Said {
         /// Why.
         finish: Finish,
     },
-    /// Token counts of all answers.
+    /// Nothing yet, and it is at work.
+    Alive,
+    /// Token counts so far; those of the end are what counts.
     Counts(Counts),
     /// Nothing comes after it.
     Over,

@@ -197,7 +197,7 @@ fn the_proxy_s_configuration_streams_and_classifies_by_a_language_model() {
     let host = TestHost::start(&config);
     let streamed = host.client().post(
         "/generate",
-        json!({ "prompt": "Once upon a time", "max_tokens": 12, "temperature": 0 }).to_string(),
+        json!({ "prompt": "List three fruits.", "max_tokens": 24, "temperature": 0 }).to_string(),
     );
     let text = String::from_utf8(streamed.body.clone()).expect("UTF-8");
     assert_eq!(
@@ -207,6 +207,16 @@ fn the_proxy_s_configuration_streams_and_classifies_by_a_language_model() {
     assert!(
         text.matches("data: {\"text\":").count() > 5 && text.contains("\"done\":true"),
         "{text}"
+    );
+    let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let pieces = events.map(|event| {
+        let event: Value = serde_json::from_str(event).expect("JSON");
+        event["text"].as_str().unwrap_or_default().to_owned()
+    });
+    let said: String = pieces.collect();
+    assert!(
+        said.contains("fruits"),
+        "it answers, and does not go on with the prompt: {said}"
     );
     let whole = host.client().post(
         "/generate",

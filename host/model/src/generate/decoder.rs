@@ -386,7 +386,7 @@ fn described(memory: &mut [f32], dims: &[usize]) -> ort::Result<TensorRefMut<'st
         .iter()
         .map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX))
         .collect();
-    // SAFETY: the memory is as long as the dimensions say, and lies in a vector that is neither resized nor dropped while
+    // SAFETY: the memory is as long as the dimensions say, and lies in a mapping or a vector that is neither resized nor dropped while
     // the description lives: `Slots` and `Bound` hold both, and drop descriptions and bindings first or together.
     unsafe { TensorRefMut::from_raw(info, memory.as_mut_ptr().cast(), OrtShape::new(dims)) }
 }

@@ -67,7 +67,7 @@ fn model_entry(name: &str, backend: &Result<Backend, String>) -> Value {
                 "name": name,
                 "state": "ready",
                 "task": upstream.task().name(),
-                "upstream": { "kind": options.kind.name(), "url": options.url, "model": options.model },
+                "upstream": { "kind": options.kind.name(), "model": options.model },
                 "running": upstream.running(),
             })
         }

@@ -291,7 +291,15 @@ fn params(options: Option<&Value>) -> Result<Params, ClientFault> {
             fields.insert(theirs.to_owned(), value.clone());
         }
     }
-    Params::read(&fields).map_err(|fault| match fault {
+    let params = Params::read(&fields).map(|mut params| {
+        // Another server has defaults of its own.
+        params.given.retain(|theirs, _| {
+            let ours = names().find(|(_, name)| name == theirs);
+            ours.is_some_and(|(ours, _)| options.contains_key(ours))
+        });
+        params
+    });
+    params.map_err(|fault| match fault {
         ClientFault::BadBody { kind, param, message } => {
             let ours = names()
                 .find(|(_, theirs)| *theirs == param)
