@@ -11,6 +11,7 @@ pub mod signature;
 
 pub mod tensor;
 
+mod huge_pages;
 pub mod session;
 
 pub mod tokenize;

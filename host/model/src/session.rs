@@ -8,6 +8,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
+use crate::huge_pages;
 use crate::runtime::Runtime;
 
 /// Where a model runs.
@@ -122,7 +123,8 @@ pub(crate) fn build(
 /// Registers the device's providers and loads the file. A provider may fail at either: some look for their GPU only when a
 /// session is made.
 fn open(runtime: &Runtime, path: &Path, device: Device, threads: Threads) -> ort::Result<Session> {
-    Session::builder(&runtime.environment)?
+    let before = huge_pages::Snapshot::take();
+    let session = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_intra_threads(threads.count)?
         .with_inter_threads(1)?
@@ -131,7 +133,10 @@ fn open(runtime: &Runtime, path: &Path, device: Device, threads: Threads) -> ort
         .with_inter_op_spinning(false)?
         .with_memory_pattern(false)?
         .with_execution_providers(providers(device))?
-        .commit_from_file(path)
+        .commit_from_file(path)?;
+    let bytes = before.join_since();
+    tracing::debug!(path = %path.display(), bytes, "asked for huge pages");
+    Ok(session)
 }
 
 /// The execution providers of a device, best first. Each must register: without that ONNX Runtime falls back silently.

@@ -15,6 +15,9 @@ use crate::router;
 /// The most instances that the process's mappings allow; see [`super::Sandbox`].
 const INSTANCES_MAX: usize = 8000;
 
+/// Texts that one model writes at once, at most: more share the same cores, each with a buffer of its own.
+const SLOTS_MAX: usize = 1024;
+
 /// Tries of a call at most: more would only keep a server down that is.
 const RETRIES_MAX: u32 = 10;
 
@@ -101,6 +104,10 @@ fn check_models(sections: &Sections, found: &mut Findings<'_>) {
         found.at_least_one(key("batch.queue_tokens_max"), batch.queue_tokens_max);
         let generate = &model.generate;
         found.at_least_one(key("generate.slots"), generate.slots);
+        if generate.slots > SLOTS_MAX {
+            let message = format!("must be at most {SLOTS_MAX}, and is {}", generate.slots);
+            found.add(key("generate.slots"), message);
+        }
         found.at_least_one(key("generate.context_max"), generate.context_max);
         found.at_least_one(key("generate.prefill_chunk"), generate.prefill_chunk);
         found.at_least_one(key("generate.queue_len_max"), generate.queue_len_max);

@@ -147,6 +147,7 @@ impl Decoder {
             .collect::<Result<_, _>>()?;
         let slots = Slots {
             bindings: HashMap::new(),
+            logits: Zeroed::new(rows * shape.vocabulary)?,
             buffers,
             row_len,
             context_max,
@@ -270,7 +271,9 @@ impl Decoder {
 struct Slots {
     /// By first row and number of rows. They hold pointers into the buffers, so they are dropped before them.
     bindings: HashMap<(usize, usize), Bound>,
-    /// Never resized, so that the pointers stay right.
+    /// `[rows, vocabulary]`, of which a binding takes as many rows as it has. Never resized, so that the pointers stay right, and
+    /// so are the buffers.
+    logits: Zeroed,
     buffers: Vec<Zeroed>,
     row_len: usize,
     context_max: usize,
@@ -281,7 +284,6 @@ struct Bound {
     binding: IoBinding,
     /// What the binding points to: ONNX Runtime's descriptions of the buffers.
     _values: Vec<TensorRefMut<'static, f32>>,
-    logits: Vec<f32>,
 }
 
 impl Slots {
@@ -309,7 +311,7 @@ impl Slots {
             .bind_input("attention_mask", &mask)
             .map_err(failed)?;
         session.run_binding(&bound.binding).map_err(failed)?;
-        Ok(&mut bound.logits)
+        Ok(&mut self.logits[..rows.1 * shape.vocabulary])
     }
 
     /// Binds a range of rows as past and present at once, so that a run copies nothing.
@@ -329,14 +331,13 @@ impl Slots {
             bind_in_place(&mut binding, &present_name(part), &value, Side::Output)?;
             values.push(value);
         }
-        let mut logits = vec![0.0; count * shape.vocabulary];
-        let value = described(&mut logits, &[count, 1, shape.vocabulary])?;
+        let logits = &mut self.logits[..count * shape.vocabulary];
+        let value = described(logits, &[count, 1, shape.vocabulary])?;
         bind_in_place(&mut binding, "logits", &value, Side::Output)?;
         values.push(value);
         Ok(Bound {
             binding,
             _values: values,
-            logits,
         })
     }
 
@@ -386,8 +387,8 @@ fn described(memory: &mut [f32], dims: &[usize]) -> ort::Result<TensorRefMut<'st
         .iter()
         .map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX))
         .collect();
-    // SAFETY: the memory is as long as the dimensions say, and lies in a mapping or a vector that is neither resized nor dropped while
-    // the description lives: `Slots` and `Bound` hold both, and drop descriptions and bindings first or together.
+    // SAFETY: the memory is as long as the dimensions say, and lies in a mapping that is neither resized nor dropped while the
+    // description lives: `Slots` holds both, and drops descriptions and bindings first.
     unsafe { TensorRefMut::from_raw(info, memory.as_mut_ptr().cast(), OrtShape::new(dims)) }
 }
 
