@@ -3,6 +3,8 @@
 
 pub mod config;
 
+pub mod state;
+
 pub mod router;
 
 pub mod generation;
