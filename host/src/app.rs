@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -11,17 +11,29 @@ use selvedge_plugin::{Sandbox, SandboxOptions};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::config::{self, Config, Source};
-use crate::generation::Generation;
-use crate::http::listener;
+use crate::config::{self, AuthMode, Config, Source};
+use crate::edge::{Authority, Keys, Tokens, keystore, signers};
+use crate::generation::{Generation, Means};
+use crate::http::handle::Side;
+use crate::http::listener::{self, Gate};
+use crate::http::tls::{self, Tls};
 use crate::shutdown::Shutdown;
+use crate::state::{Database, StateError};
+use crate::telemetry::metrics::{self, Metrics};
 
 /// What every request sees of the node. Immutable but for the generation, which is swapped whole.
 pub struct App {
-    config: Config,
+    config: Arc<Config>,
     sandbox: Sandbox,
+    runtime: Option<Runtime>,
+    database: Database,
+    /// The callers' keys, where they are asked for.
+    keys: Keys,
+    keys_followed: Once,
+    metrics: &'static Metrics,
     /// None until the first generation is built.
     generation: ArcSwapOption<Generation>,
+    reloading: tokio::sync::Mutex<()>,
     shutdown: Shutdown,
     started: Instant,
 }
@@ -29,7 +41,7 @@ pub struct App {
 impl App {
     /// The configuration that the node was started with.
     #[must_use]
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -37,6 +49,12 @@ impl App {
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        self.metrics
     }
 
     /// The generation that serves; a request takes it once and keeps it to its end.
@@ -49,6 +67,66 @@ impl App {
     #[must_use]
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
+    }
+
+    /// Those who know callers; they hear of keys that are made and revoked from now on.
+    async fn authority(&self, config: &Config) -> Result<Authority, StartError> {
+        match (config.auth.mode, &config.auth.jwt) {
+            (AuthMode::Keys, _) => {
+                self.keys.replace(self.database.run(keystore::all).await?);
+                self.keys_followed.call_once(|| {
+                    let (keys, database) = (self.keys.clone(), self.database.clone());
+                    self.shutdown
+                        .spawn(keystore::follow(keys, database, self.shutdown.clone()));
+                });
+                Ok(Authority::Keys(self.keys.clone()))
+            }
+            (AuthMode::Jwt, Some(settings)) => {
+                let (tokens, folder) = (Tokens::new(settings.clone()), config.folder());
+                let read = signers::read(&tokens, &folder).await;
+                read.map_err(StartError::Signers)?;
+                self.shutdown
+                    .spawn(signers::follow(tokens.clone(), folder, self.shutdown.clone()));
+                Ok(Authority::Tokens(tokens))
+            }
+            _ => Ok(Authority::Nobody),
+        }
+    }
+
+    /// Held by the one who reloads.
+    #[must_use]
+    pub fn reloading(&self) -> &tokio::sync::Mutex<()> {
+        &self.reloading
+    }
+
+    /// Builds a generation of a configuration, with the models of the one before where they are the same.
+    ///
+    /// # Errors
+    ///
+    /// Where callers' keys cannot be read, or ONNX Runtime is needed first now and cannot be loaded.
+    pub async fn build(
+        &self,
+        config: Arc<Config>,
+        before: Option<&Generation>,
+        tell: impl Fn(&str),
+    ) -> Result<Generation, StartError> {
+        let runtime = match &self.runtime {
+            Some(runtime) => Some(runtime.clone()),
+            None => runtime(&config)?,
+        };
+        let means = Means {
+            runtime,
+            sandbox: &self.sandbox,
+            authority: self.authority(&config).await?,
+            before,
+        };
+        let number = before.map_or(1, |before| before.number + 1);
+        Ok(Generation::build(number, config, means, tell).await)
+    }
+
+    /// Puts a generation in the place of the one that serves; requests that hold it keep it to their end.
+    pub fn swap(&self, generation: Arc<Generation>) {
+        self.generation.store(Some(generation));
     }
 
     /// When the node was started.
@@ -69,9 +147,21 @@ pub enum StartError {
         /// Why.
         why: std::io::Error,
     },
+    /// Certificate or key cannot be used.
+    #[error("server.tls: {0}")]
+    Tls(String),
     /// The sandbox cannot be started.
     #[error("state.dir: {0}")]
     Sandbox(#[from] selvedge_plugin::LoadError),
+    /// The state file cannot be used.
+    #[error("state.dir: {0}")]
+    State(#[from] StateError),
+    /// The keys that tokens are signed with are none.
+    #[error("auth.jwt.jwks: {0}")]
+    Signers(String),
+    /// Nothing can be counted.
+    #[error("metrics cannot be collected: {0}")]
+    Metrics(String),
     /// ONNX Runtime cannot be loaded.
     #[error("runtime.library: {0}")]
     Runtime(#[from] selvedge_model::LoadError),
@@ -82,7 +172,9 @@ pub struct Node {
     app: Arc<App>,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
-    runtime: Option<Runtime>,
+    admin: Vec<TcpListener>,
+    admin_addresses: Vec<SocketAddr>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// The sandbox of a configuration.
@@ -114,6 +206,34 @@ pub fn runtime(config: &Config) -> Result<Option<Runtime>, StartError> {
     Ok(Some(Runtime::load(config.runtime.library.as_deref())?))
 }
 
+fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let bind = |address: &SocketAddr| {
+        listener::bind(*address).map_err(|why| StartError::Listen {
+            address: *address,
+            why,
+        })
+    };
+    addresses.iter().map(bind).collect()
+}
+
+/// A port 0 has become a real one.
+fn addresses_of(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .collect()
+}
+
+/// Keeps what was observed from growing where nobody asks for it.
+async fn upkeep(metrics: &'static Metrics, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = shutdown.draining() => return,
+            () = tokio::time::sleep(metrics::UPKEEP_EVERY) => metrics.upkeep(),
+        }
+    }
+}
+
 impl Node {
     /// Binds the listeners and starts the sandbox. Must be called on the executor.
     ///
@@ -121,37 +241,37 @@ impl Node {
     ///
     /// Where an address is taken, the state folder cannot be used, or ONNX Runtime cannot be loaded.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let bind = |address: &SocketAddr| {
-            listener::bind(*address).map_err(|why| StartError::Listen {
-                address: *address,
-                why,
-            })
-        };
-        let listeners = config
+        let listeners = bind_all(&config.server.listen.0)?;
+        let admin = config.admin.as_ref().map_or(&[] as &[_], |admin| &admin.listen.0);
+        let (admin, addresses) = (bind_all(admin)?, addresses_of(&listeners));
+        let tls = config
             .server
-            .listen
-            .0
-            .iter()
-            .map(bind)
-            .collect::<Result<Vec<_>, _>>()?;
-        let addresses = listeners
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect();
-        let (runtime, sandbox) = (runtime(&config)?, sandbox(&config)?);
-        let (generation, shutdown, started) = (ArcSwapOption::empty(), Shutdown::default(), Instant::now());
+            .tls
+            .clone()
+            .map(Tls::new)
+            .transpose()
+            .map_err(StartError::Tls)?;
+        let metrics = Metrics::of_process().map_err(StartError::Metrics)?;
         let app = Arc::new(App {
-            config,
-            sandbox,
-            generation,
-            shutdown,
-            started,
+            sandbox: sandbox(&config)?,
+            runtime: runtime(&config)?,
+            database: Database::open(&config.state.dir)?,
+            config: Arc::new(config),
+            keys: Keys::default(),
+            keys_followed: Once::new(),
+            metrics,
+            generation: ArcSwapOption::empty(),
+            reloading: tokio::sync::Mutex::default(),
+            shutdown: Shutdown::default(),
+            started: Instant::now(),
         });
         Ok(Self {
             app,
             listeners,
             addresses,
-            runtime,
+            admin_addresses: addresses_of(&admin),
+            admin,
+            tls: tls.map(Arc::new),
         })
     }
 
@@ -167,31 +287,58 @@ impl Node {
         &self.app
     }
 
+    /// The addresses of the operators' listener.
+    #[must_use]
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
+    }
+
+    /// `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// Begins to accept. Until [`Node::load`] is done requests are told that the node is starting.
     pub fn accept(&mut self) {
-        let slots = Arc::new(Semaphore::new(self.app.config.server.connections_max));
-        for listener in self.listeners.drain(..) {
-            let (app, slots, shutdown) = (
-                Arc::clone(&self.app),
-                Arc::clone(&slots),
-                self.app.shutdown.clone(),
-            );
-            self.app
-                .shutdown
-                .spawn(listener::serve(listener, app, slots, shutdown));
+        let (app, shutdown) = (&self.app, &self.app.shutdown);
+        shutdown.spawn(upkeep(app.metrics, shutdown.clone()));
+        if let Some(tls) = &self.tls {
+            shutdown.spawn(tls::follow(Arc::clone(tls), shutdown.clone()));
+        }
+        let sides = [
+            (
+                Side::Public,
+                std::mem::take(&mut self.listeners),
+                self.tls.clone(),
+            ),
+            (Side::Admin, std::mem::take(&mut self.admin), None),
+        ];
+        for (side, listeners, tls) in sides {
+            let gate = Gate {
+                side,
+                tls,
+                slots: Arc::new(Semaphore::new(app.config.server.connections_max)),
+            };
+            for listener in listeners {
+                shutdown.spawn(listener::serve(listener, gate.clone(), Arc::clone(app)));
+            }
         }
     }
 
     /// Builds the first generation and puts it in place. What is broken in it is logged, and is in `/readyz`.
-    pub async fn load(&self, tell: impl Fn(&str)) -> Arc<Generation> {
-        let generation =
-            Generation::build(1, &self.app.config, self.runtime.clone(), &self.app.sandbox, tell).await;
+    ///
+    /// # Errors
+    ///
+    /// Where callers' keys cannot be read.
+    pub async fn load(&self, tell: impl Fn(&str)) -> Result<Arc<Generation>, StartError> {
+        let generation = self.app.build(Arc::clone(&self.app.config), None, tell).await?;
         for (endpoint, reason) in generation.faults() {
             tracing::error!(endpoint, reason, "an endpoint is not available");
         }
         let generation = Arc::new(generation);
-        self.app.generation.store(Some(Arc::clone(&generation)));
-        generation
+        self.app.swap(Arc::clone(&generation));
+        Ok(generation)
     }
 
     /// Ends the node: `/readyz` fails, nothing new is accepted, requests in flight may finish within `drain_timeout`.

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use selvedge_model::{
     BatchOptions, GenerateOptions, InferError, Inference, Input, Model, ModelOptions, Output, Runtime, Task,
+    Text,
 };
 
 use crate::config::{self, Config, Source};
+use crate::generation::Generation;
 use crate::pipeline::RequestError;
+use crate::reload::ModelSource;
 use crate::upstream::Upstream;
 
 /// What does the work.
@@ -54,6 +57,24 @@ impl Backend {
         Some(options.context_max)
     }
 
+    /// Has it do something small, where it is a model of this node that takes text.
+    ///
+    /// # Errors
+    ///
+    /// Why it fails.
+    pub async fn warm(&self) -> Result<(), String> {
+        match self {
+            Self::Model(model)
+                if matches!(self.task(), Task::TextClassification | Task::FeatureExtraction) =>
+            {
+                let input = Input::Texts(vec![Text::Text("warm".to_owned())]);
+                model.infer(input).await.map_err(|error| error.to_string())?;
+            }
+            Self::Model(_) | Self::Upstream(_) => {}
+        }
+        Ok(())
+    }
+
     /// Runs it on what it is given.
     ///
     /// # Errors
@@ -77,14 +98,24 @@ impl Backend {
 }
 
 /// Loads each model on a thread for blocking work, one after the other: sessions on one GPU must not be made at once.
-/// `tell` is told of each.
+/// `tell` is told of each. What a generation before has loaded from the same source is taken over.
 pub async fn load(
     config: &Config,
     runtime: Option<Runtime>,
+    before: Option<&Generation>,
     tell: &impl Fn(&str),
-) -> Vec<(String, Result<Backend, String>)> {
+) -> (Vec<(String, Result<Backend, String>)>, Vec<ModelSource>) {
+    let sources: Vec<_> = config
+        .models
+        .iter()
+        .map(|(name, model)| ModelSource::of(name, model))
+        .collect();
     let mut backends = Vec::with_capacity(config.models.len());
-    for (name, model) in &config.models {
+    for ((name, model), source) in config.models.iter().zip(&sources) {
+        if let Some(backend) = before.and_then(|before| before.taken_over(source)) {
+            backends.push((name.clone(), Ok(backend)));
+            continue;
+        }
         let backend = match model.source() {
             Source::Upstream(upstream) => {
                 let made = Upstream::new(name, upstream).map(Backend::Upstream);
@@ -100,7 +131,7 @@ pub async fn load(
         };
         backends.push((name.clone(), backend));
     }
-    backends
+    (backends, sources)
 }
 
 async fn load_model(

@@ -12,18 +12,27 @@ use selvedge_plugin::{AttachOptions, Attachment, Plugin, Sandbox, Stage, Start};
 
 use crate::backend::{self, Backend};
 use crate::config::{self, Config, OnError, Startup};
+use crate::edge::{Authority, Edge, Limiter};
+use crate::reload::ModelSource;
 use crate::router::Router;
+use crate::telemetry::Meters;
 
 /// One state of the node.
 pub struct Generation {
     /// Counts from 1; a later one has a higher number.
     pub number: u64,
+    /// What it was built from.
+    pub config: Arc<Config>,
+    /// Who may call, and how much.
+    pub edge: Edge,
     /// Paths to endpoints.
     pub router: Router,
     /// The endpoints, in the order of their names.
     pub endpoints: Vec<Endpoint>,
     /// The models, with why one could not be loaded.
     pub models: Vec<(String, Result<Backend, String>)>,
+    /// What the models were loaded from, in the same order.
+    pub sources: Vec<ModelSource>,
     /// Why plugins cannot be read, whether an endpoint uses them or not.
     pub unreadable: Vec<String>,
 }
@@ -62,6 +71,12 @@ pub struct Ready {
     pub timeout: Duration,
     /// Whether its own path answers with a stream where the body does not say.
     pub stream: bool,
+    /// What a caller must have to use it.
+    pub scopes: Vec<String>,
+    /// How much of it each caller may have.
+    pub limiter: Option<Limiter>,
+    /// What is counted of it.
+    pub meters: Arc<Meters>,
 }
 
 /// A plugin on an endpoint, with what happens where it fails.
@@ -88,6 +103,13 @@ impl Generation {
         self.endpoints.iter().find(|endpoint| &*endpoint.name == name)
     }
 
+    /// A model of the same source, where it is loaded.
+    #[must_use]
+    pub fn taken_over(&self, source: &ModelSource) -> Option<Backend> {
+        let place = self.sources.iter().position(|known| known == source)?;
+        self.models[place].1.as_ref().ok().cloned()
+    }
+
     /// Why endpoints do not serve: name and reason.
     pub fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
         self.endpoints.iter().flat_map(|endpoint| {
@@ -100,15 +122,10 @@ impl Generation {
     }
 
     /// Loads models and plugins, both at once, and joins them to endpoints. `tell` is told of each step.
-    pub async fn build(
-        number: u64,
-        config: &Config,
-        runtime: Option<Runtime>,
-        sandbox: &Sandbox,
-        tell: impl Fn(&str),
-    ) -> Self {
-        let (models, (plugins, unreadable)) = tokio::join!(
-            backend::load(config, runtime, &tell),
+    pub async fn build(number: u64, config: Arc<Config>, means: Means<'_>, tell: impl Fn(&str)) -> Self {
+        let (config, sandbox) = (&config, means.sandbox);
+        let ((models, sources), (plugins, unreadable)) = tokio::join!(
+            backend::load(config, means.runtime, means.before, &tell),
             load_plugins(config, sandbox, &tell)
         );
         let models_by_name: Backends<'_> = models
@@ -130,12 +147,27 @@ impl Generation {
         let router = Router::new(paths.filter_map(|(index, endpoint)| Some((endpoint.path.clone()?, index))));
         Self {
             number,
+            config: Arc::clone(config),
+            edge: Edge::new(config, means.authority),
             router,
             endpoints,
             models,
+            sources,
             unreadable,
         }
     }
+}
+
+/// What a generation is built with, besides its configuration.
+pub struct Means<'a> {
+    /// ONNX Runtime, where a model needs it.
+    pub runtime: Option<Runtime>,
+    /// The sandbox of all plugins.
+    pub sandbox: &'a Sandbox,
+    /// Those who know callers.
+    pub authority: Authority,
+    /// The generation that serves, whose models are taken over where they are the same.
+    pub before: Option<&'a Generation>,
 }
 
 type Attachments = Vec<Result<Attached, String>>;
@@ -257,8 +289,15 @@ fn join(
     match found {
         Some((backend, fallbacks)) if reasons.is_empty() => {
             let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
+            let name: Arc<str> = name.into();
             EndpointState::Ready(Arc::new(Ready {
-                name: name.into(),
+                scopes: endpoint
+                    .auth
+                    .as_ref()
+                    .map_or_else(|| vec![name.to_string()], |auth| auth.scopes.clone()),
+                limiter: endpoint.rate_limit.as_ref().map(Limiter::new),
+                meters: Arc::new(Meters::new(&name)),
+                name,
                 backend,
                 fallbacks,
                 plugins: attached,

@@ -7,6 +7,10 @@ pub mod state;
 
 pub mod router;
 
+pub mod telemetry;
+
+pub mod edge;
+
 pub mod generation;
 
 pub mod backend;
@@ -18,6 +22,8 @@ pub mod pipeline;
 pub mod http;
 
 pub mod app;
+
+pub mod reload;
 
 pub mod shutdown;
 

@@ -23,6 +23,10 @@ pub enum Route<'a> {
     Model(&'a str),
     /// `GET /healthz`: the process lives.
     Live,
+    /// `GET /metrics`: what is counted, for Prometheus.
+    Metrics,
+    /// `POST /admin/reload`, on the operators' listener.
+    Reload,
     /// `GET /readyz`: which models, plugins and endpoints are ready, and why not.
     Ready,
 }
@@ -166,11 +170,38 @@ impl Router {
             "/api/embeddings" => (Route::Ollama(Ollama::Embeddings), "POST"),
             "/healthz" => (Route::Live, "GET, HEAD"),
             "/readyz" => (Route::Ready, "GET, HEAD"),
+            "/metrics" => (Route::Metrics, "GET, HEAD"),
             _ => (
                 Route::Model(path.strip_prefix("/v1/models/").filter(|id| !id.is_empty())?),
                 "GET, HEAD",
             ),
         })
+    }
+}
+
+/// What answers a method on a path of the operators' listener.
+///
+/// # Errors
+///
+/// Where nothing does.
+pub fn find_admin(method: &Method, path: &str) -> Result<Route<'static>, Miss> {
+    let (route, allow) = match path {
+        "/admin/reload" => (Route::Reload, "POST"),
+        "/metrics" => (Route::Metrics, "GET, HEAD"),
+        "/healthz" => (Route::Live, "GET, HEAD"),
+        "/readyz" => (Route::Ready, "GET, HEAD"),
+        _ => return Err(Miss::Path),
+    };
+    let get = method == Method::GET || method == Method::HEAD;
+    let allowed = if allow == "POST" {
+        method == Method::POST
+    } else {
+        get
+    };
+    if allowed {
+        Ok(route)
+    } else {
+        Err(Miss::Method { allow })
     }
 }
 

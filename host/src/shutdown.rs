@@ -43,8 +43,18 @@ impl Shutdown {
     }
 }
 
-/// SIGTERM and SIGINT, from the moment that this is made.
+/// What an operator asks of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To end, by a signal of this name.
+    End(&'static str),
+    /// To read its configuration again: SIGHUP.
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP, from the moment that this is made.
 pub struct Signals {
+    hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -57,16 +67,27 @@ impl Signals {
     /// Where the system refuses a signal handler.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    /// Waits for the next of them, and names it.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for the next of them.
+    pub async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Asked::End("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::End("SIGINT"),
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Waits until it should end, and names the signal; what else is asked meanwhile is not done.
+    pub async fn end(&mut self) -> &'static str {
+        loop {
+            if let Asked::End(signal) = self.next().await {
+                return signal;
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod signature;
 pub mod tensor;
 
 mod huge_pages;
+mod meters;
 pub mod session;
 
 pub mod tokenize;

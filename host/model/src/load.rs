@@ -17,6 +17,7 @@ use crate::generate::GenerateOptions;
 use crate::generate::decoder::{Decoder, Shape};
 use crate::generate::engine::{Engine, Stepper};
 use crate::generate::structure::Structures;
+use crate::meters::Meters;
 use crate::model::{Model, Shared, Work};
 use crate::runtime::Runtime;
 use crate::session::{self, Device, Threads, Wait};
@@ -119,6 +120,7 @@ impl Model {
 
     fn start(&self, sessions: Vec<Session>) -> Result<(), LoadError> {
         let shared = &self.shared;
+        let meters = Meters::new(&shared.name);
         match &shared.work {
             Work::Batches(queue) => {
                 for session in sessions {
@@ -127,6 +129,7 @@ impl Model {
                         card: Arc::clone(&shared.card),
                         signature: Arc::clone(&shared.signature),
                         queue: Arc::clone(queue),
+                        meters: meters.clone(),
                     };
                     spawn(format!("model-{}", shared.name), move || worker.serve())?;
                 }
@@ -166,6 +169,7 @@ impl Model {
             decoder,
             Arc::clone(tokenizer.inner()),
             ends,
+            Meters::new(&self.shared.name),
         ))
     }
 }

@@ -1,13 +1,15 @@
 //! `selvedge check`: everything that `serve` would check, without serving.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::progress::Progress;
 use super::{CliError, config, executor};
-use crate::app;
-use crate::generation::{EndpointState, Generation};
+use crate::app::{self, StartError};
+use crate::edge::{Authority, Tokens, signers};
+use crate::generation::{EndpointState, Generation, Means};
 use selvedge_plugin::Startup;
 
 /// Arguments of `check`.
@@ -19,12 +21,22 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(arguments: CheckArguments) -> Result<(), CliError> {
-    let config = config(arguments.config)?;
+    let config = Arc::new(config(arguments.config)?);
     let runtime = app::runtime(&config)?;
     let generation = executor()?.block_on(async {
         let sandbox = app::sandbox(&config)?;
+        if let Some(settings) = config.auth.jwt.clone() {
+            let read = signers::read(&Tokens::new(settings), &config.folder()).await;
+            read.map_err(StartError::Signers)?;
+        }
+        let means = Means {
+            runtime,
+            sandbox: &sandbox,
+            authority: Authority::Nobody,
+            before: None,
+        };
         let progress = Progress::start("checking");
-        Ok::<_, CliError>(Generation::build(1, &config, runtime, &sandbox, |step| progress.tell(step)).await)
+        Ok::<_, CliError>(Generation::build(1, Arc::clone(&config), means, |step| progress.tell(step)).await)
     })?;
     let mut faults: Vec<String> = generation
         .faults()

@@ -1,6 +1,7 @@
 //! The command line: a file a subcommand, and the exit codes.
 
 mod check;
+mod key;
 mod model;
 mod plugin;
 mod progress;
@@ -36,6 +37,9 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Check everything that `serve` would, and exit: 0 where all is well, 3 where something is refused.
     Check(check::CheckArguments),
+    /// Make, list and revoke callers' keys.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Look at models.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -75,8 +79,12 @@ impl From<Vec<ConfigError>> for CliError {
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Listen { .. } => Self::Failed(error.into()),
-            StartError::Sandbox(_) | StartError::Runtime(_) => Self::Config(vec![error.to_string()]),
+            StartError::Listen { .. } | StartError::Metrics(_) => Self::Failed(error.into()),
+            StartError::Tls(_)
+            | StartError::Sandbox(_)
+            | StartError::State(_)
+            | StartError::Signers(_)
+            | StartError::Runtime(_) => Self::Config(vec![error.to_string()]),
         }
     }
 }
@@ -98,6 +106,7 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
     match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Key(command) => key::run(command),
         Command::Model(command) => model::run(command),
         Command::Plugin(command) => plugin::run(command),
     }

@@ -10,7 +10,8 @@ use super::{CliError, config, executor};
 use crate::app::Node;
 use crate::config::Config;
 use crate::generation::{EndpointState, Generation};
-use crate::shutdown::Signals;
+use crate::reload;
+use crate::shutdown::{Asked, Signals};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -38,8 +39,8 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let generation = {
         let progress = Progress::start("starting");
         tokio::select! {
-            generation = node.load(|step| progress.tell(step)) => generation,
-            signal = signals.next() => {
+            generation = node.load(|step| progress.tell(step)) => generation?,
+            signal = signals.end() => {
                 tracing::info!(signal, "stopped while starting");
                 return Ok(());
             }
@@ -50,9 +51,18 @@ async fn serve(config: Config) -> Result<(), CliError> {
         return Err(CliError::Config(reasons));
     }
     for address in addresses {
-        tracing::info!("listening on http://{address}");
+        tracing::info!("listening on {}://{address}", node.scheme());
     }
-    let signal = signals.next().await;
+    for address in node.admin_addresses() {
+        tracing::info!("operators' listener on http://{address}");
+    }
+    let signal = loop {
+        match signals.next().await {
+            Asked::End(signal) => break signal,
+            // What comes of it is in the log.
+            Asked::Reload => drop(reload::reload(node.app()).await),
+        }
+    };
     tracing::info!(signal, "draining: requests in flight may finish");
     if !node.drain().await {
         tracing::warn!("`server.drain_timeout` is over: requests still in flight are cut off");

@@ -1,5 +1,7 @@
 //! From sections to a configuration whose references hold: names, paths, ranges. All that is wrong is told at once.
 
+mod edge;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,7 @@ use super::endpoint::Endpoint;
 use super::model::Model;
 use super::read::{Sections, nearest};
 use super::upstream::Upstream;
-use super::{Config, ConfigError};
+use super::{Auth, Config, ConfigError};
 use crate::router;
 
 /// The most instances that the process's mappings allow; see [`super::Sandbox`].
@@ -52,6 +54,7 @@ pub(super) fn check(file: &Path, sections: Sections) -> Result<Config, Vec<Confi
         errors: Vec::new(),
     };
     check_server(&sections, &mut found);
+    edge::check(&sections, &mut found);
     check_models(&sections, &mut found);
     check_plugins(&sections, &mut found);
     check_endpoints(&sections, &mut found);
@@ -309,7 +312,7 @@ fn check_name(key: &str, name: &str, found: &mut Findings<'_>) {
 }
 
 /// The folder that relative paths start from.
-fn folder_of(file: &Path) -> PathBuf {
+pub(super) fn folder_of(file: &Path) -> PathBuf {
     let folder = file.parent().unwrap_or(Path::new("."));
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
@@ -321,6 +324,9 @@ fn resolve(file: &Path, sections: Sections) -> Config {
     let mut config = Config {
         file: file.to_owned(),
         server: sections.server,
+        auth: sections.auth.unwrap_or_else(Auth::open),
+        admin: sections.admin,
+        limits: sections.limits,
         state: sections.state,
         runtime: sections.runtime,
         sandbox: sections.sandbox,
@@ -328,6 +334,14 @@ fn resolve(file: &Path, sections: Sections) -> Config {
         plugins: sections.plugins.into_iter().collect(),
         endpoints: sections.endpoints.into_iter().collect(),
     };
+    if let Some(tls) = &mut config.server.tls {
+        for path in [Some(&mut tls.cert), Some(&mut tls.key), tls.client_ca.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            *path = absolute(std::mem::take(path));
+        }
+    }
     config.state.dir = absolute(config.state.dir);
     config.runtime.library = config.runtime.library.map(absolute);
     for (_, model) in &mut config.models {

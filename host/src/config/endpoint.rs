@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::limit::Rate;
 use super::unit::Time;
 
 /// An endpoint.
@@ -24,6 +25,18 @@ pub struct Endpoint {
     /// Whether its own path answers with a stream where the body does not say. Default false.
     #[serde(default)]
     pub stream: bool,
+    /// What a caller must have to use it. Default: the scope of its name.
+    pub auth: Option<Scopes>,
+    /// How much of it each caller may have, by its key or token, else its address. Default: no limit.
+    pub rate_limit: Option<Rate>,
+}
+
+/// What a caller must have.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scopes {
+    /// All of them; an empty list lets every caller in who says who it is.
+    pub scopes: Vec<String>,
 }
 
 /// A plugin on an endpoint.

@@ -3,9 +3,12 @@
 //! A section is one file here: its keys with their units, defaults and ranges. `read` goes from text to sections, `check`
 //! from sections to a [`Config`] whose references hold. Names no tokio, no ort, no wasmtime, no hyper.
 
+mod admin;
+mod auth;
 mod check;
 mod endpoint;
 mod error;
+mod limit;
 mod model;
 mod plugin;
 mod read;
@@ -17,14 +20,17 @@ mod state;
 mod unit;
 mod upstream;
 
-pub use endpoint::{Attach, Endpoint, OnError};
+pub use admin::Admin;
+pub use auth::{Auth, AuthMode, Jwt};
+pub use endpoint::{Attach, Endpoint, OnError, Scopes};
 pub use error::ConfigError;
+pub use limit::{CallerLimits, Rate};
 pub use model::{Batch, Model, Source};
 pub use plugin::{Allow, Limits, Plugin, Startup};
 pub use runtime::Runtime;
 pub use sandbox::Sandbox;
 pub use secret::Secret;
-pub use server::{Addresses, Server};
+pub use server::{Addresses, Cors, Server, Tls};
 pub use state::State;
 pub use unit::{Size, Time};
 pub use upstream::{Upstream, UpstreamKind};
@@ -38,6 +44,12 @@ pub struct Config {
     pub file: PathBuf,
     /// `[server]`.
     pub server: Server,
+    /// `[auth]`; nobody has to say who they are where there is no such section.
+    pub auth: Auth,
+    /// `[admin]`, where there is one.
+    pub admin: Option<Admin>,
+    /// `[limits]`.
+    pub limits: CallerLimits,
     /// `[state]`.
     pub state: State,
     /// `[runtime]`.
@@ -62,6 +74,12 @@ impl Config {
         let text =
             std::fs::read_to_string(file).map_err(|source| vec![ConfigError::unreadable(file, &source)])?;
         Self::parse(file, &text)
+    }
+
+    /// The folder that relative paths start from.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        check::folder_of(&self.file)
     }
 
     /// Checks a text as if it stood in `file`, to which its paths are relative.

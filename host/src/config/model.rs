@@ -10,7 +10,7 @@ use super::unit::Time;
 use super::upstream::Upstream;
 
 /// A model.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// The folder with its `model.toml`. Either this or `upstream` is given; all other keys are for a model of this node.
@@ -60,7 +60,7 @@ fn one() -> usize {
 }
 
 /// How a model's inputs are batched.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Batch {
     /// Inputs of a batch at most. Default 32.
@@ -88,7 +88,7 @@ impl Default for Batch {
 }
 
 /// How a model's text is generated.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Generate {
     /// Sequences that are decoded together. Default 8.

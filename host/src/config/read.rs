@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{ConfigError, Endpoint, Model, Plugin, Runtime, Sandbox, Server, State};
+use super::{
+    Admin, Auth, CallerLimits, ConfigError, Endpoint, Model, Plugin, Runtime, Sandbox, Server, State,
+};
 
 /// The file as typed.
 #[derive(Debug, Deserialize)]
@@ -13,6 +15,10 @@ use super::{ConfigError, Endpoint, Model, Plugin, Runtime, Sandbox, Server, Stat
 pub(super) struct Sections {
     #[serde(default)]
     pub(super) server: Server,
+    pub(super) auth: Option<Auth>,
+    pub(super) admin: Option<Admin>,
+    #[serde(default)]
+    pub(super) limits: CallerLimits,
     #[serde(default)]
     pub(super) state: State,
     #[serde(default)]

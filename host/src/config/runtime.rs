@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 /// ONNX Runtime's library.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtime {
     /// A `libonnxruntime.so`. Default: `ORT_DYLIB_PATH`; else `lib/libonnxruntime.so` beside the executable's folder or one

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::unit::Size;
 
 /// What all plugins together may take.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sandbox {
     /// Instances alive at once; a call beyond waits, and is refused after its wall time. Default 256, at most 8,000.

@@ -1,8 +1,10 @@
 //! `[server]`: the public listener and its limits.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::unit::{Size, Time};
@@ -15,6 +17,12 @@ pub struct Server {
     pub listen: Addresses,
     /// Bytes of a request's body at most; beyond: 413. Default 8 MiB.
     pub body_size_max: Size,
+    /// Proxies whose `Forwarded` or `X-Forwarded-For` says where a request comes from, as networks, `["10.0.0.0/8"]`. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Certificate and key, where the listener speaks TLS. Default: it does not.
+    pub tls: Option<Tls>,
+    /// Which pages of other origins may call the node from a browser. Default: none.
+    pub cors: Cors,
     /// From the end of a request's head to its answer, reading the body included; beyond: 504, or 408 where the body is
     /// what did not come. Default 120 s.
     pub request_timeout: Time,
@@ -36,6 +44,9 @@ impl Default for Server {
         Self {
             listen: Addresses(vec![SocketAddr::from(([127, 0, 0, 1], 8080))]),
             body_size_max: Size(8 << 20),
+            trusted_proxies: Vec::new(),
+            tls: None,
+            cors: Cors::default(),
             request_timeout: Time(Duration::from_secs(120)),
             header_timeout: Time(Duration::from_secs(30)),
             idle_timeout: Time(Duration::from_secs(75)),
@@ -44,6 +55,26 @@ impl Default for Server {
             drain_timeout: Time(Duration::from_secs(30)),
         }
     }
+}
+
+/// TLS 1.2 and 1.3, with HTTP/2 where the client takes it. The files are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate and those that lead to its authority, in order.
+    pub cert: PathBuf,
+    /// PEM file with its private key.
+    pub key: PathBuf,
+    /// PEM file with authorities, one of which must have signed the client's certificate. Default: clients need none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Which pages of other origins may call the node from a browser. <https://fetch.spec.whatwg.org/#http-cors-protocol>
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cors {
+    /// Origins, `["https://app.example"]`, or `["*"]` for all.
+    pub origins: Vec<String>,
 }
 
 /// One address or several.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 /// A number of bytes, written as `"512KiB"`, `"8MiB"`, `"2GiB"` or `"100B"`; powers of 1,024.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +90,12 @@ impl<'de> Deserialize<'de> for Time {
             expecting: "a time such as \"250ms\" (us, ms, s, m, h)",
             make: |micros| Time(Duration::from_micros(micros)),
         })
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

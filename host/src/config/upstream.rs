@@ -10,7 +10,7 @@ use super::secret::Secret;
 use super::unit::Time;
 
 /// Another server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// What it speaks: `ollama` or `openai`.

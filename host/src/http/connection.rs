@@ -16,9 +16,9 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::handle;
+use super::handle::{self, Side};
+use super::listener::Gate;
 use crate::app::App;
-use crate::shutdown::Shutdown;
 
 /// Headers of a request at most; more is answered 431 by hyper.
 const HEADERS_MAX: usize = 100;
@@ -59,12 +59,12 @@ impl Activity {
 }
 
 /// The connection's stream; an answer that is still being written is not idleness.
-struct Watched {
-    stream: TcpStream,
+struct Watched<S> {
+    stream: S,
     activity: Arc<Activity>,
 }
 
-impl Watched {
+impl<S> Watched<S> {
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(1..)) = outcome {
             self.activity.touch();
@@ -73,7 +73,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -83,7 +83,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wrote(outcome)
@@ -119,10 +119,26 @@ impl Drop for InFlight {
 }
 
 /// Serves a connection to its end. Where the client leaves, the futures of its requests are dropped.
-pub async fn serve(stream: TcpStream, peer: SocketAddr, app: Arc<App>, shutdown: Shutdown) {
+pub async fn serve(stream: TcpStream, peer: SocketAddr, gate: Gate, app: Arc<App>) {
     // Answers are small and go out whole: waiting to fill a packet would only delay them.
     stream.set_nodelay(true).ok();
-    let server = app.config().server.clone();
+    let Some(tls) = gate.tls else {
+        return serve_stream(stream, gate.side, peer, app).await;
+    };
+    // A client that dawdles over its handshake is as one that dawdles over a head.
+    let time_max = app.config().server.header_timeout.0;
+    match tokio::time::timeout(time_max, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => serve_stream(stream, gate.side, peer, app).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a handshake took too long"),
+    }
+}
+
+async fn serve_stream<S>(stream: S, side: Side, peer: SocketAddr, app: Arc<App>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (server, shutdown) = (app.config().server.clone(), app.shutdown().clone());
     let activity = Arc::new(Activity {
         in_flight: AtomicUsize::new(0),
         quiet_since: Mutex::new(Instant::now()),
@@ -131,7 +147,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, app: Arc<App>, shutdown:
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (app, in_flight) = (Arc::clone(&app), in_service.begin());
         async move {
-            let response = handle::request(&app, request).await;
+            let response = handle::request(&app, side, peer, request).await;
             drop(in_flight);
             Ok::<_, Infallible>(response)
         }

@@ -1,125 +1,212 @@
 //! One request, from its head to its answer: id, route, body, pipeline, answer; bounded in time, and a panic stays in it.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use http::header::ORIGIN;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
+use super::call::{Call, Followed};
 use super::dialect::{chat, endpoint, node, ollama, openai};
-use super::{Response, body, full, respond};
+use super::encoding::Encoding;
+use super::{Response, body, cors, full, respond};
 use crate::app::App;
+use crate::edge;
+use crate::generation::Generation;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
-use crate::router::{Dialect, Miss, Ollama, Route};
+use crate::reload;
+use crate::router::{self, Dialect, Miss, Ollama, Route};
 use crate::shutdown::Shutdown;
 
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_LEN_MAX: usize = 128;
 
+/// Tokens of an answer, before it is known how many there are.
+const ANSWER_TOKENS: u64 = 128;
+
+/// Which listener a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one for everybody.
+    Public,
+    /// The operators'.
+    Admin,
+}
+
+/// A request on its way.
+struct Arrived<'a> {
+    app: &'a App,
+    generation: &'a Arc<Generation>,
+    call: Arc<Call>,
+    parts: Parts,
+    incoming: Incoming,
+}
+
 /// Answers a request. Never fails: every error is an answer.
-pub async fn request(app: &App, request: Request<Incoming>) -> Response {
-    let started = Instant::now();
+pub async fn request(
+    app: &App,
+    side: Side,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> http::Response<Followed> {
     let (parts, incoming) = request.into_parts();
+    let generation = app.generation();
+    let edge = generation.as_ref().map(|generation| &generation.edge);
+    let address = edge.map_or(peer.ip(), |edge| edge.address(peer.ip(), &parts.headers));
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-    let id = request_id(&parts.headers);
-    let dialect = Dialect::of(&path);
-    let outcome = contained(route(app, parts, incoming, &id)).await;
-    let mut response = outcome.unwrap_or_else(|error| respond::error(dialect, &error, &id));
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("x-request-id", id);
+    let call = Arc::new(Call::new(
+        request_id(&parts.headers),
+        address,
+        method.clone(),
+        path,
+    ));
+    let origin = parts.headers.get(ORIGIN).cloned();
+    let outcome = match &generation {
+        Some(generation) => {
+            let call = Arc::clone(&call);
+            let arrived = Arrived {
+                app,
+                generation,
+                call,
+                parts,
+                incoming,
+            };
+            contained(answer(arrived, side)).await
+        }
+        None => starting(&parts),
+    };
+    let mut response = outcome.unwrap_or_else(|error| respond::error(call.dialect, &error, &call.id));
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&call.id) {
+        headers.insert("x-request-id", id);
+    }
+    if let (Some(generation), Some(origin)) = (&generation, &origin) {
+        cors::open(&generation.config.server.cors, origin, headers);
     }
     if method == Method::HEAD {
         *response.body_mut() = full("");
     }
-    let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
-    tracing::debug!(target: "access", %id, %method, path, status, micros);
-    response
+    call.answered(response)
 }
 
-async fn route(app: &App, parts: Parts, incoming: Incoming, id: &str) -> Result<Response, RequestError> {
+/// What is answered before there is a generation.
+fn starting(parts: &Parts) -> Result<Response, RequestError> {
+    match parts.uri.path() {
+        "/healthz" => Ok(node::live()),
+        "/readyz" => Ok(node::starting()),
+        _ => Err(HostFault::Starting.into()),
+    }
+}
+
+async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestError> {
+    let (app, generation, parts) = (arrived.app, arrived.generation, &arrived.parts);
+    if let Some(preflight) = cors::preflight(&generation.config.server.cors, &parts.method, &parts.headers) {
+        return Ok(preflight);
+    }
     let path = parts.uri.path().to_owned();
-    let Some(generation) = app.generation() else {
-        return match path.as_str() {
-            "/healthz" => Ok(node::live()),
-            "/readyz" => Ok(node::starting()),
-            _ => Err(HostFault::Starting.into()),
-        };
+    let found = match side {
+        Side::Public => generation.router.find(&parts.method, &path),
+        Side::Admin => router::find_admin(&parts.method, &path),
     };
-    let route = generation
-        .router
-        .find(&parts.method, &path)
-        .map_err(|miss| match miss {
-            Miss::Path => ClientFault::UnknownPath(path.clone()),
-            Miss::Method { allow } => ClientFault::Method { allow },
-        })?;
+    let route = found.map_err(|miss| match miss {
+        Miss::Path => ClientFault::UnknownPath(path.clone()),
+        Miss::Method { allow } => ClientFault::Method { allow },
+    })?;
+    admit(generation, route, parts, &arrived.call)?;
+    let time_max = match route {
+        Route::Endpoint(index) => generation.endpoints[index].timeout,
+        _ => generation.config.server.request_timeout.0,
+    };
+    let received = received(arrived, time_max);
     match route {
         Route::Live => Ok(node::live()),
-        Route::Ready => Ok(node::ready(app, &generation)),
-        Route::Models => Ok(openai::models(app, &generation)),
-        Route::Model(name) => openai::model(app, &generation, name),
-        Route::Endpoint(index) => {
-            let endpoint = &generation.endpoints[index];
-            let time_max = endpoint.timeout.min(app.config().server.request_timeout.0);
-            endpoint::answer(endpoint, received(app, parts, incoming, id, time_max).await?).await
-        }
-        Route::Chat | Route::Completions => {
-            let time_max = app.config().server.request_timeout.0;
-            let received = received(app, parts, incoming, id, time_max).await?;
-            let kind = if route == Route::Chat {
-                chat::Kind::Chat
-            } else {
-                chat::Kind::Completion
-            };
-            chat::answer(&generation, kind, received).await
-        }
-        Route::Ollama(path) => match path {
-            Ollama::Root => Ok(ollama::root()),
-            Ollama::Version => Ok(ollama::version()),
-            Ollama::Tags => Ok(ollama::tags(&generation)),
-            Ollama::Ps => Ok(ollama::ps(&generation)),
-            Ollama::Show | Ollama::Generate | Ollama::Chat | Ollama::Embed | Ollama::Embeddings => {
-                let time_max = app.config().server.request_timeout.0;
-                let received = received(app, parts, incoming, id, time_max).await?;
-                ollama::post(&generation, path, received).await
-            }
-        },
-        Route::Embeddings => {
-            let time_max = app.config().server.request_timeout.0;
-            openai::embeddings(&generation, received(app, parts, incoming, id, time_max).await?).await
-        }
+        Route::Ready => Ok(node::ready(app, generation)),
+        Route::Metrics => Ok(node::metrics(app, generation)),
+        Route::Reload => Ok(respond::json(StatusCode::OK, &reload::reload(app).await?)),
+        Route::Models => Ok(openai::models(app, generation)),
+        Route::Model(name) => openai::model(app, generation, name),
+        Route::Endpoint(index) => endpoint::answer(&generation.endpoints[index], received.await?).await,
+        Route::Chat => chat::answer(generation, chat::Kind::Chat, received.await?).await,
+        Route::Completions => chat::answer(generation, chat::Kind::Completion, received.await?).await,
+        Route::Embeddings => openai::embeddings(generation, received.await?).await,
+        Route::Ollama(Ollama::Root) => Ok(ollama::root()),
+        Route::Ollama(Ollama::Version) => Ok(ollama::version()),
+        Route::Ollama(Ollama::Tags) => Ok(ollama::tags(generation)),
+        Route::Ollama(Ollama::Ps) => Ok(ollama::ps(generation)),
+        Route::Ollama(path) => ollama::post(generation, path, received.await?).await,
     }
+}
+
+/// Lets a request through, by who sends it and how much of it there was; before its body is read.
+fn admit(generation: &Generation, route: Route<'_>, parts: &Parts, call: &Call) -> Result<(), RequestError> {
+    let scope = match route {
+        Route::Live | Route::Ready | Route::Ollama(Ollama::Root) => return Ok(()),
+        Route::Metrics | Route::Reload => Some(edge::ADMIN),
+        _ => None,
+    };
+    let edge = &generation.edge;
+    let principal = edge.authenticate(&parts.headers, call.address)?;
+    if let (Some(scope), Some(principal)) = (scope, &principal)
+        && !principal.may(scope)
+    {
+        let scope = scope.to_owned();
+        return Err(ClientFault::Forbidden { scope }.into());
+    }
+    let estimate = estimate(&parts.headers);
+    for admission in edge.admit(principal.as_deref(), call.address, estimate)? {
+        call.admit(admission);
+    }
+    if let Some(principal) = principal {
+        call.identify(principal);
+    }
+    Ok(())
+}
+
+/// About how many tokens a request will take, by its length alone; settled when it ends. English has four bytes a token, and an
+/// answer is as long as its question, or as many models answer where nobody says.
+fn estimate(headers: &HeaderMap) -> u64 {
+    let len = headers.get(http::header::CONTENT_LENGTH);
+    let len = len.and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
+    len.unwrap_or_default() / 4 + ANSWER_TOKENS
 }
 
 /// A request whose body is here.
 pub struct Received {
+    /// What is known of it.
+    pub call: Arc<Call>,
     /// Its id.
     pub id: String,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
     pub body: bytes::Bytes,
+    /// About how many tokens it will take.
+    pub estimate: u64,
     /// When its head was read, from which time is counted.
     pub since: Instant,
     /// Where tasks that outlive the answer's head are counted.
     pub shutdown: Shutdown,
 }
 
-async fn received(
-    app: &App,
-    parts: Parts,
-    incoming: Incoming,
-    id: &str,
-    time_max: Duration,
-) -> Result<Received, RequestError> {
-    let since = Instant::now();
+async fn received(arrived: Arrived<'_>, time_max: Duration) -> Result<Received, RequestError> {
+    let Arrived {
+        app,
+        generation,
+        call,
+        parts,
+        incoming,
+    } = arrived;
     // Ollama takes any, and those who use it with curl send what curl sends.
-    if Dialect::of(parts.uri.path()) != Dialect::Ollama {
+    if call.dialect != Dialect::Ollama {
         check_media_type(&parts.headers)?;
     }
+    let encoding = Encoding::of(&parts.headers)?;
     // A client that asks first has not sent a body that is refused by its length, and need not.
     let asks_first = parts.headers.contains_key(http::header::EXPECT);
     let refused = if asks_first {
@@ -127,12 +214,15 @@ async fn received(
     } else {
         body::Refused::Drain
     };
-    let body = body::read(incoming, app.config().server.body_size_max.0, time_max, refused).await?;
+    let len_max = generation.config.server.body_size_max.0;
+    let body = body::read(incoming, len_max, time_max, refused).await?;
     Ok(Received {
-        id: id.to_owned(),
+        id: call.id.clone(),
+        since: call.since,
+        call,
+        estimate: estimate(&parts.headers),
         headers: parts.headers,
-        body,
-        since,
+        body: encoding.unpack(body, len_max).await?,
         shutdown: app.shutdown().clone(),
     })
 }
@@ -205,7 +295,10 @@ pub fn plugin_request(
         id: received.id.clone(),
         endpoint: Arc::clone(endpoint),
         dialect: dialect.name(),
-        principal: None,
+        principal: received
+            .call
+            .principal()
+            .map(|principal| principal.name.to_string()),
         headers: headers.collect(),
         body: received.body.clone(),
         attributes: selvedge_plugin::value::Attributes::default(),

@@ -9,8 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::connection;
+use super::handle::Side;
+use super::tls::Tls;
 use crate::app::App;
-use crate::shutdown::Shutdown;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -32,12 +33,24 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// What a connection passes.
+#[derive(Clone)]
+pub struct Gate {
+    /// Which listener it is.
+    pub side: Side,
+    /// Where it speaks TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// A place for each connection at once.
+    pub slots: Arc<Semaphore>,
+}
+
 /// Accepts until the node drains.
-pub async fn serve(listener: TcpListener, app: Arc<App>, slots: Arc<Semaphore>, shutdown: Shutdown) {
+pub async fn serve(listener: TcpListener, gate: Gate, app: Arc<App>) {
+    let shutdown = app.shutdown().clone();
     let mut pause = Duration::from_millis(10);
     loop {
         let slot = tokio::select! {
-            slot = Arc::clone(&slots).acquire_owned() => slot,
+            slot = Arc::clone(&gate.slots).acquire_owned() => slot,
             () = shutdown.draining() => return,
         };
         // The semaphore is never closed.
@@ -49,9 +62,9 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, slots: Arc<Semaphore>, 
         match accepted {
             Ok((stream, peer)) => {
                 pause = Duration::from_millis(10);
-                let (app, draining) = (Arc::clone(&app), shutdown.clone());
+                let (app, gate) = (Arc::clone(&app), gate.clone());
                 shutdown.spawn(async move {
-                    connection::serve(stream, peer, app, draining).await;
+                    connection::serve(stream, peer, gate, app).await;
                     drop(slot);
                 });
             }

@@ -4,12 +4,16 @@
 //! only place where an error becomes a status; `sse` writes what comes bit by bit.
 
 pub mod body;
+pub mod call;
 pub mod connection;
+pub mod cors;
 pub mod dialect;
+pub mod encoding;
 pub mod handle;
 pub mod listener;
 pub mod respond;
 pub mod sse;
+pub mod tls;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;

@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use metrics::counter;
 use selvedge_model::InferError;
 use selvedge_plugin::value::{Problem, Step};
 use selvedge_plugin::{CallError, Fault as PluginFault};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use super::{Response, full};
 use crate::pipeline::{ClientFault, Fault, HostFault, RequestError};
 use crate::router::Dialect;
+use crate::telemetry::meters;
 use crate::upstream::{UpstreamError, UpstreamFault};
 
 /// JSON with a status.
@@ -76,12 +78,21 @@ pub fn error(dialect: Dialect, error: &RequestError, request_id: &str) -> Respon
     );
     let headers = response.headers_mut();
     if let Some(after) = described.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+    }
+    if status == 401 {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if let Some(allow) = described.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
     response
+}
+
+/// Rounded up, so that nobody comes too early.
+fn whole_seconds(time: Duration) -> u64 {
+    let more = u64::from(time.subsec_nanos() > 0);
+    (time.as_secs() + more).max(1)
 }
 
 /// What is said of an error in the middle of a stream, whose status is sent already.
@@ -92,6 +103,12 @@ pub fn stream_error(dialect: Dialect, error: &RequestError, request_id: &str) ->
 
 fn log<'a>(error: &'a RequestError, request_id: &str) -> Description<'a> {
     let described = describe(&error.fault);
+    if let 401 | 403 | 429 | 503 = described.status {
+        counter!("selvedge_rejected_total", "reason" => described.code.clone().into_owned()).increment(1);
+    }
+    if let Fault::Plugin(failed) = &error.fault {
+        meters::count_failure(failed);
+    }
     if described.status >= 500 {
         tracing::error!(id = request_id, code = &*described.code, error = %error, "a request failed");
     } else {
@@ -200,7 +217,19 @@ fn describe_client(fault: &ClientFault) -> Description<'_> {
             param: Some("model".to_owned()),
             ..Description::new(400, "wrong_task", message)
         },
+        ClientFault::Unauthenticated(_) => Description::new(401, "unauthenticated", message),
+        ClientFault::Forbidden { .. } => Description::new(403, "forbidden", message),
+        ClientFault::RateLimited { retry_after, .. } => Description {
+            retry_after: Some(*retry_after),
+            ..Description::new(429, "rate_limited", message)
+        },
+        ClientFault::ReloadBusy => Description {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Description::new(409, "reload_busy", message)
+        },
+        ClientFault::ReloadRefused(_) => Description::new(422, "reload_refused", message),
         ClientFault::MediaType(_) => Description::new(415, "unsupported_media_type", message),
+        ClientFault::Encoding(_) => Description::new(415, "unsupported_encoding", message),
         ClientFault::BodyTooLarge { .. } => Description::new(413, "body_too_large", message),
         ClientFault::BodyTimeout(_) => Description::new(408, "body_timeout", message),
         ClientFault::BodyBroken(_) => Description::new(400, "body_broken", message),

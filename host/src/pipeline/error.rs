@@ -6,6 +6,7 @@ use selvedge_model::InferError;
 use selvedge_plugin::CallError;
 use selvedge_plugin::value::Rejection;
 
+use crate::edge::limit::Limited;
 use crate::upstream::UpstreamError;
 
 /// A request without a result.
@@ -80,9 +81,39 @@ pub enum ClientFault {
         /// What its model does.
         task: &'static str,
     },
+    /// There are no credentials, or wrong ones.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The caller is known, and may not.
+    #[error("this key or token may not use it: the scope `{scope}` is missing")]
+    Forbidden {
+        /// What it would need.
+        scope: String,
+    },
+    /// The caller is over a limit of its own.
+    #[error("too much: at most {max} {}", limit_text(*.limited, *.per))]
+    RateLimited {
+        /// What there is too much of.
+        limited: Limited,
+        /// How much there may be.
+        max: u64,
+        /// In how long.
+        per: Duration,
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// A reload is under way.
+    #[error("a reload is under way; ask again when it is done")]
+    ReloadBusy,
+    /// A configuration is refused; nothing was changed.
+    #[error("{0}")]
+    ReloadRefused(String),
     /// The body is not JSON by its own account.
     #[error("the content type is `{0}`, and must be `application/json`")]
     MediaType(String),
+    /// The body is packed in a way that is not known.
+    #[error("the content encoding is `{0}`, and must be gzip, deflate or zstd, or none")]
+    Encoding(String),
     /// The body is too long.
     #[error("the body is longer than {max} bytes (`server.body_size_max`)")]
     BodyTooLarge {
@@ -95,6 +126,13 @@ pub enum ClientFault {
     /// The body broke off.
     #[error("the body broke off: {0}")]
     BodyBroken(String),
+}
+
+fn limit_text(limited: Limited, per: Duration) -> String {
+    match limited {
+        Limited::Concurrent => limited.name().to_owned(),
+        _ => format!("{} in {per:?}", limited.name()),
+    }
 }
 
 /// A plugin's refusal.

@@ -17,6 +17,7 @@ use super::order::{Order, amend, check_logprobs, prompt_of, unavailable};
 use super::run::{postprocess, template, validate};
 use super::source::{self, Heard, Source};
 use crate::generation::Ready;
+use crate::telemetry::{Step, Watch};
 
 /// One answer of several to a prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +109,8 @@ pub struct Running {
     /// What was waited for and not looked at yet.
     pending: Option<Option<Result<Heard, RequestError>>>,
     counts: Counts,
+    /// Until the last token.
+    watch: Watch,
     first_at: Option<Instant>,
     /// When the plugins were last given something.
     pushed_at: Option<Instant>,
@@ -124,16 +127,22 @@ impl Running {
         request: Arc<Request>,
         decode: impl FnOnce(&Request) -> Result<Order, RequestError>,
     ) -> Result<Self, RequestError> {
-        let request = validate(endpoint, request).await?;
+        let meters = &endpoint.meters;
+        let request = meters.during(Step::Validate, validate(endpoint, request)).await?;
         let mut order = decode(&request)?;
-        if let Some(rendered) = template(endpoint, &request).await? {
+        let rendered = meters
+            .during(Step::Template, template(endpoint, &request))
+            .await?;
+        if let Some(rendered) = rendered {
             order.prompt = Ok(prompt_of(endpoint, rendered.prompt)?);
             if let Some(params) = rendered.params {
                 amend(endpoint, &mut order.params, &params)?;
             }
         }
         check_logprobs(endpoint, &order.params)?;
-        let (source, counts) = source::open(endpoint, order.prompt?, &order.params).await?;
+        let (prompt, mut watch) = (order.prompt?, meters.watch(Step::Model));
+        let opened = source::open(endpoint, prompt, &order.params).await;
+        let (source, counts) = opened.inspect_err(|_| watch.end())?;
         let count = order.params.count;
         let filtered = endpoint.stage(Stage::Stream).next().is_some();
         Ok(Self {
@@ -151,6 +160,7 @@ impl Running {
             filters: Vec::new(),
             pending: None,
             counts,
+            watch,
             first_at: None,
             pushed_at: None,
         })
@@ -203,6 +213,9 @@ impl Running {
         };
         if told.is_err() {
             self.ended = self.count;
+        }
+        if self.ended == self.count {
+            self.watch.end();
         }
         told
     }
@@ -428,7 +441,14 @@ impl Running {
             usage: self.counts.usage(),
         };
         let mut json = None;
-        match postprocess(&self.endpoint, &self.request, done).await?.output {
+        let postprocess = postprocess(&self.endpoint, &self.request, done);
+        match self
+            .endpoint
+            .meters
+            .during(Step::Postprocess, postprocess)
+            .await?
+            .output
+        {
             Output::Text(texts) if texts.len() == choices.len() => {
                 for (choice, text) in choices.iter_mut().zip(texts) {
                     choice.text = text;

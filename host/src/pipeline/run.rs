@@ -13,6 +13,7 @@ use super::{ClientFault, Rejected, RequestError};
 use super::{convert, source};
 use crate::config::OnError;
 use crate::generation::{Attached, Ready};
+use crate::telemetry::Step;
 
 /// What a request came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,13 +35,20 @@ pub async fn run(
     request: Arc<Request>,
     decode: impl FnOnce(&Request) -> Result<Input, RequestError>,
 ) -> Result<Answer, RequestError> {
-    let request = validate(endpoint, request).await?;
-    let input = match template(endpoint, &request).await? {
+    let meters = &endpoint.meters;
+    let request = meters.during(Step::Validate, validate(endpoint, request)).await?;
+    let rendered = meters
+        .during(Step::Template, template(endpoint, &request))
+        .await?;
+    let input = match rendered {
         Some(rendered) => convert::input(&endpoint.name, rendered.prompt)?,
         None => decode(&request)?,
     };
-    let inference = source::infer(endpoint, input).await?;
-    postprocess(endpoint, &request, convert::completion(inference)).await
+    let inference = meters.during(Step::Model, source::infer(endpoint, input)).await?;
+    let completion = convert::completion(inference);
+    meters
+        .during(Step::Postprocess, postprocess(endpoint, &request, completion))
+        .await
 }
 
 /// The validators, in order; the first rejection ends it. None is ever skipped.
@@ -97,6 +105,7 @@ fn skip<T>(attached: &Attached, outcome: Result<T, CallError>) -> Result<Option<
     match outcome {
         Ok(value) => Ok(Some(value)),
         Err(error) if attached.on_error == OnError::Skip => {
+            crate::telemetry::meters::count_failure(&error);
             tracing::warn!(code = error.fault.code(), %error, "going on without a plugin that failed");
             Ok(None)
         }

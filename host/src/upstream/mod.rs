@@ -7,6 +7,7 @@
 mod answer;
 mod client;
 mod error;
+pub mod fetch;
 mod ollama;
 mod openai;
 mod said;

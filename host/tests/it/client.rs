@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Headers that an answer may have; another one is a leak or a mistake.
-const HEADERS: [&str; 11] = [
+const HEADERS: [&str; 18] = [
     "content-type",
     "content-length",
     "date",
@@ -19,6 +19,13 @@ const HEADERS: [&str; 11] = [
     "cache-control",
     "x-accel-buffering",
     "transfer-encoding",
+    "www-authenticate",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
 ];
 
 /// Sends requests to one host, each on a connection of its own.

@@ -41,6 +41,7 @@ pub(crate) struct TestHost {
     address: SocketAddr,
     log: Arc<Mutex<String>>,
     reader: Option<std::thread::JoinHandle<()>>,
+    file: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -114,7 +115,10 @@ impl TestHost {
                 panic!("the host ended:\n{seen}")
             };
             seen = format!("{seen}{line}\n");
-            if let Some((_, address)) = line.split_once("listening on http://") {
+            let said = line
+                .split_once("listening on ")
+                .and_then(|(_, url)| url.split_once("://"));
+            if let Some((_, address)) = said {
                 break address.trim().parse().expect("an address");
             }
         };
@@ -134,12 +138,35 @@ impl TestHost {
             address,
             log,
             reader: Some(reader),
+            file,
             _dir: dir,
         }
     }
 
     pub(crate) fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// The file of its configuration.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::HUP).expect("signalled");
+    }
+
+    /// Bytes of its memory that are resident.
+    pub(crate) fn resident(&self) -> usize {
+        let told = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("it runs");
+        let pages: usize = told
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse().ok())
+            .expect("a number");
+        pages * rustix::param::page_size()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

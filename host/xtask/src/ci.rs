@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::run::{Root, Tool, cargo, say};
-use crate::{models, plugins, python, setup, tidy};
+use crate::{models, plugins, promtool, python, setup, tidy};
 
 /// Everything.
 pub(crate) fn run(root: &Root) -> Result<()> {
@@ -90,6 +90,7 @@ pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
     cargo(root)
         .env("SELVEDGE_TEST_PYTHON", python)
         .env("SELVEDGE_TEST_LLAMA", llama)
+        .env("SELVEDGE_TEST_PROMTOOL", promtool::promtool(root)?)
         .env("SELVEDGE_TEST_GGUF", models::gguf(root))
         .args(["test", "--release", "--workspace"])
         .args(rest)

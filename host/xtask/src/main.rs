@@ -5,6 +5,7 @@ mod ci;
 mod models;
 mod onnxruntime;
 mod plugins;
+mod promtool;
 mod python;
 mod run;
 mod tidy;

@@ -127,6 +127,21 @@ impl Tool {
     }
 }
 
+/// `apt-get`, as root or by sudo.
+fn apt() -> Result<Tool> {
+    let is_root = Tool::new("id").arg("-u").output()? == "0";
+    Ok(if is_root {
+        Tool::new("apt-get")
+    } else {
+        Tool::new("sudo").arg("apt-get")
+    })
+}
+
+/// Reads Debian's lists of packages anew.
+pub(crate) fn apt_update() -> Result<()> {
+    apt()?.args(["update", "-qq"]).run()
+}
+
 /// A Debian package installation, as root or by sudo.
 pub(crate) fn apt_install(packages: &[&str], purpose: &str) -> Result<()> {
     let list = packages.join(" ");
@@ -134,26 +149,16 @@ pub(crate) fn apt_install(packages: &[&str], purpose: &str) -> Result<()> {
         bail!("{purpose} needs {list}: install what your system calls so");
     }
     say(&format!("installing {list} for {purpose}"));
-    let root = Tool::new("id").arg("-u").output()? == "0";
-    let apt = || {
-        if root {
-            Tool::new("apt-get")
-        } else {
-            Tool::new("sudo").arg("apt-get")
-        }
+    let install = || -> Result<Tool> {
+        let apt = apt()?.env("DEBIAN_FRONTEND", "noninteractive");
+        Ok(apt.args(["install", "-y", "-qq"]).args(packages))
     };
-    let install = || {
-        apt()
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(["install", "-y", "-qq"])
-            .args(packages)
-    };
-    if install().succeeds() {
+    if install()?.succeeds() {
         return Ok(());
     }
     // The lists of packages may be old or missing.
-    apt().args(["update", "-qq"]).run()?;
-    install()
+    apt_update()?;
+    install()?
         .run()
         .with_context(|| format!("{purpose} needs {list}: `apt-get install {list}` as root"))
 }

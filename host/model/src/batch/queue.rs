@@ -44,7 +44,7 @@ pub(crate) struct Entry {
     pub(crate) item: Item,
     pub(crate) reply: oneshot::Sender<Result<Row, InferError>>,
     request: u64,
-    since: Instant,
+    pub(crate) since: Instant,
 }
 
 /// Inputs that run together.

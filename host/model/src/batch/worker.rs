@@ -11,6 +11,7 @@ use super::queue::{Batch, Item, Queue};
 use super::rows::{self, Row};
 use crate::card::{Card, Task};
 use crate::error::InferError;
+use crate::meters::Meters;
 use crate::signature::Signature;
 use crate::tensor;
 
@@ -20,6 +21,7 @@ pub(crate) struct Worker {
     pub(crate) card: Arc<Card>,
     pub(crate) signature: Arc<Signature>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) meters: Meters,
 }
 
 /// What a session is given, by name.
@@ -34,9 +36,15 @@ impl Worker {
                 continue;
             }
             let started = Instant::now();
+            for entry in &batch {
+                self.meters.waited(entry.since);
+            }
             let tokens = batch.iter().map(|entry| entry.item.len()).sum();
             let rows = self.run_contained(&batch);
-            self.queue.note_pace(tokens, started.elapsed());
+            let took = started.elapsed();
+            self.queue.note_pace(tokens, took);
+            self.meters
+                .batch(batch.iter().map(|entry| entry.item.len()), took);
             if rows.is_err() && batch.len() > 1 {
                 // One input that the model fails on must not fail its neighbours.
                 for entry in batch {

@@ -17,6 +17,7 @@ use super::decoder::{Decoder, Prefix};
 use super::sequence::{Progress, Sequence};
 use super::{GenerateOptions, GenerateRequest, Generation};
 use crate::error::InferError;
+use crate::meters::Meters;
 
 /// The queue before a decoder's thread; requests put into it.
 pub(crate) struct Engine {
@@ -146,6 +147,7 @@ pub(crate) struct Stepper {
     prefixes: Prefixes,
     /// Of [`State::running`], those that are here.
     counted: usize,
+    meters: Meters,
 }
 
 impl Stepper {
@@ -154,6 +156,7 @@ impl Stepper {
         decoder: Decoder,
         tokenizer: Arc<HfTokenizer>,
         ends: Vec<u32>,
+        meters: Meters,
     ) -> Self {
         let tokens_max = engine.options.prefix_tokens_max;
         Self {
@@ -166,6 +169,7 @@ impl Stepper {
             turn: 0,
             prefixes: Prefixes::new(tokens_max),
             counted: 0,
+            meters,
         }
     }
 
@@ -201,6 +205,7 @@ impl Stepper {
                 && let Some(row) = self.free_row(first.prompt.len())
                 && let Some(mut sequence) = state.waiting.pop_front()
             {
+                self.meters.waited(sequence.since);
                 sequence.since = Instant::now();
                 self.decoder.clear_row(row);
                 self.prefilling.push((row, sequence));
@@ -305,7 +310,7 @@ impl Stepper {
             .iter()
             .map(|sequence| (sequence.next, sequence.len()))
             .collect();
-        let vocabulary = self.decoder.vocabulary();
+        let (vocabulary, started) = (self.decoder.vocabulary(), Instant::now());
         let logits = match self.decoder.step(&rows) {
             Ok(logits) => logits,
             Err(error) => {
@@ -313,6 +318,7 @@ impl Stepper {
                 return self.fail_decoding(&error);
             }
         };
+        self.meters.step(rows.len(), started.elapsed());
         let mut ended = Vec::new();
         for (row, (sequence, logits)) in self
             .decoding

@@ -11,7 +11,7 @@ use selvedge_plugin::value::Finish;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Next, Timed, finish_name, generate, messages, openai, ready, unix_seconds};
+use super::{Next, Timed, enter, finish_name, generate, messages, openai, unix_seconds};
 use crate::generation::{Generation, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
@@ -46,7 +46,10 @@ pub async fn answer(
     let fields = openai::object(&received.body)?;
     let model = openai::model_name(&fields)?;
     let endpoint = generation.endpoint(&model);
-    let endpoint = ready(endpoint.ok_or_else(|| ClientFault::UnknownModel(model.clone()))?)?;
+    let endpoint = enter(
+        endpoint.ok_or_else(|| ClientFault::UnknownModel(model.clone()))?,
+        &received,
+    )?;
     check_task(endpoint)?;
     let head = Head::new(kind, model, &received, &fields)?;
     // Said before it costs a plugin anything; read again from what the validators left.

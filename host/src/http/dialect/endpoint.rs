@@ -16,7 +16,7 @@ use selvedge_plugin::value::{Label, Output};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Next, Timed, check_finite, finish_name, generate, messages, parse, ready, run, tensors};
+use super::{Next, Timed, check_finite, enter, finish_name, generate, messages, parse, run, tensors};
 use crate::generation::{Endpoint, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
@@ -32,7 +32,7 @@ use crate::router::Dialect;
 ///
 /// Where the body is not JSON, or the pipeline ends in an error.
 pub async fn answer(endpoint: &Endpoint, received: Received) -> Result<Response, RequestError> {
-    let endpoint = ready(endpoint)?;
+    let endpoint = enter(endpoint, &received)?;
     // Before any plugin: what is not JSON, or nested beyond reason, costs none of them a thing.
     let body = parse(&received.body)?;
     if endpoint.backend.task() == Task::TextGeneration {

@@ -15,6 +15,7 @@ use selvedge_model::{InferError, Input};
 use selvedge_plugin::value::Finish;
 use serde_json::Value;
 
+use super::call::Call;
 use super::handle::{Received, plugin_request};
 use super::sse;
 use crate::generation::{Endpoint, EndpointState, Ready};
@@ -23,14 +24,17 @@ use crate::pipeline::order::Order;
 use crate::pipeline::{self, Answer, ClientFault, HostFault, RequestError};
 use crate::router::Dialect;
 
-/// An endpoint that serves, or why it does not.
+/// An endpoint that serves, for a request that may use it.
 ///
 /// # Errors
 ///
-/// Where its model or one of its plugins could not be loaded.
-pub fn ready(endpoint: &Endpoint) -> Result<&Arc<Ready>, RequestError> {
+/// Where its model or one of its plugins could not be loaded, or the caller may not use it, or has used too much of it.
+pub fn enter<'a>(endpoint: &'a Endpoint, received: &Received) -> Result<&'a Arc<Ready>, RequestError> {
     match &endpoint.state {
-        EndpointState::Ready(ready) => Ok(ready),
+        EndpointState::Ready(ready) => {
+            received.call.enter(ready, received.estimate)?;
+            Ok(ready)
+        }
         EndpointState::Broken(reasons) => {
             let (endpoint, reason) = (endpoint.name.as_ref().to_owned(), reasons.join("; "));
             Err(HostFault::Unavailable { endpoint, reason }.into())
@@ -53,7 +57,12 @@ pub async fn run(
     let deadline = tokio::time::Instant::from_std(received.since + endpoint.timeout);
     let pipeline = pipeline::run(endpoint, request, |request| decode(&request.body));
     let answer = tokio::time::timeout_at(deadline, pipeline).await;
-    answer.unwrap_or_else(|_| Err(HostFault::Timeout(endpoint.timeout).into()))
+    let answer = answer.unwrap_or_else(|_| Err(HostFault::Timeout(endpoint.timeout).into()))?;
+    let usage = answer.usage;
+    received
+        .call
+        .count(usage.prompt_tokens.into(), 0, usage.completion_tokens.into());
+    Ok(answer)
 }
 
 /// Takes a request that generates text to its first words, within what is left of its time.
@@ -73,6 +82,7 @@ pub async fn generate(
     let running = tokio::time::timeout_at(deadline, start).await;
     let running = running.unwrap_or_else(|_| Err(HostFault::Timeout(endpoint.timeout).into()))?;
     Ok(Timed {
+        call: Arc::clone(&received.call),
         running,
         deadline,
         time_max: endpoint.timeout,
@@ -81,9 +91,20 @@ pub async fn generate(
 
 /// A running request with the end of its time.
 pub struct Timed {
+    call: Arc<Call>,
     running: Running,
     deadline: tokio::time::Instant,
     time_max: Duration,
+}
+
+/// However it ends, its tokens are counted.
+impl Drop for Timed {
+    fn drop(&mut self) {
+        let counts = self.running.counts();
+        let [prompt, cached, completion] =
+            [counts.prompt, counts.cached, counts.completion].map(|count| count as u64);
+        self.call.count(prompt, cached, completion);
+    }
 }
 
 impl Timed {

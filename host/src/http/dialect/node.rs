@@ -1,13 +1,17 @@
 //! The node's own paths: whether it lives, and what of it is ready, on which device, and why not.
 
-use http::StatusCode;
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use metrics::gauge;
 use selvedge_plugin::Startup;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::backend::Backend;
 use crate::generation::{Attached, Endpoint, EndpointState, Generation};
-use crate::http::{Response, respond};
+use crate::http::{Response, full, respond};
 
 /// `GET /healthz`: the process answers.
 #[must_use]
@@ -44,6 +48,66 @@ pub fn ready(app: &App, generation: &Generation) -> Response {
         "endpoints": generation.endpoints.iter().map(endpoint_entry).collect::<Vec<_>>(),
     });
     respond::json(status, &body)
+}
+
+/// `GET /metrics`: what is counted, in Prometheus's text format.
+#[must_use]
+pub fn metrics(app: &App, generation: &Generation) -> Response {
+    for (name, backend) in &generation.models {
+        if let Ok(backend) = backend {
+            note_model(name, backend);
+        }
+    }
+    for endpoint in &generation.endpoints {
+        let ready = match &endpoint.state {
+            EndpointState::Ready(ready) => {
+                ready
+                    .plugins
+                    .iter()
+                    .for_each(|attached| note_plugin(&endpoint.name, attached));
+                1.0
+            }
+            EndpointState::Broken(_) => 0.0,
+        };
+        gauge!("selvedge_endpoint_ready", "endpoint" => Arc::clone(&endpoint.name)).set(ready);
+    }
+    gauge!("selvedge_generation").set(real(generation.number));
+    let mut response = Response::new(full(app.metrics().text()));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4"),
+    );
+    response
+}
+
+fn note_model(name: &str, backend: &Backend) {
+    let (waiting, running, device) = match backend {
+        Backend::Model(model) => (model.queue_len(), model.running(), model.device().got.name()),
+        Backend::Upstream(upstream) => (0, upstream.running(), "upstream"),
+    };
+    let name = || name.to_owned();
+    gauge!("selvedge_queue_depth", "model" => name()).set(real(waiting as u64));
+    gauge!("selvedge_model_running", "model" => name()).set(real(running as u64));
+    let task = backend.task().name();
+    gauge!("selvedge_model_info", "model" => name(), "task" => task, "device" => device).set(1.0);
+}
+
+/// What a plugin recorded of its declared metrics; names and number of them are its manifest's.
+fn note_plugin(endpoint: &Arc<str>, attached: &Attached) {
+    let attachment = &attached.attachment;
+    for (name, value) in attachment.metrics() {
+        let plugin = attachment.plugin().name.to_string();
+        gauge!("selvedge_plugin_value", "endpoint" => Arc::clone(endpoint), "plugin" => plugin, "name" => name).set(value);
+    }
+}
+
+/// Exact for whatever is counted here.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "no queue and no generation reaches 2^52"
+)]
+fn real(number: u64) -> f64 {
+    number as f64
 }
 
 fn model_entry(name: &str, backend: &Result<Backend, String>) -> Value {

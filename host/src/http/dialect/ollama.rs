@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 pub use models::{ps, tags};
 
-use super::{Next, Timed, check_finite, finish_name, generate, messages, openai, ready, run};
+use super::{Next, Timed, check_finite, enter, finish_name, generate, messages, openai, run};
 use crate::generation::{Endpoint, Generation, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, full, respond, sse};
@@ -59,7 +59,7 @@ pub async fn post(
 ) -> Result<Response, RequestError> {
     let fields = openai::object(&received.body)?;
     let name = openai::model_name(&fields)?;
-    let endpoint = ready(find(generation, &name)?)?;
+    let endpoint = enter(find(generation, &name)?, &received)?;
     match path {
         Ollama::Show => Ok(models::show(endpoint)),
         Ollama::Embed | Ollama::Embeddings => embed(endpoint, path, &received).await,

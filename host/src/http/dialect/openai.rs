@@ -9,7 +9,7 @@ use selvedge_plugin::value::Output;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{check_finite, parse, ready, run, unix_seconds};
+use super::{check_finite, enter, parse, run, unix_seconds};
 use crate::app::App;
 use crate::generation::Generation;
 use crate::http::handle::Received;
@@ -71,7 +71,10 @@ pub async fn embeddings(generation: &Generation, received: Received) -> Result<R
     // The inputs are read again where a validator changed the body; what is wrong with them is said before it costs one.
     let first = inputs(&fields)?;
     let endpoint = generation.endpoint(&wanted.model);
-    let endpoint = ready(endpoint.ok_or_else(|| ClientFault::UnknownModel(wanted.model.clone()))?)?;
+    let endpoint = enter(
+        endpoint.ok_or_else(|| ClientFault::UnknownModel(wanted.model.clone()))?,
+        &received,
+    )?;
     let task = endpoint.backend.task();
     if task != Task::FeatureExtraction {
         return Err(ClientFault::WrongTask {

@@ -1,0 +1,60 @@
+//! What is counted of one model. Who collects it, and under which description, is the host's affair.
+
+use std::time::{Duration, Instant};
+
+use metrics::{Histogram, histogram};
+
+/// The counters of a model.
+#[derive(Clone)]
+pub(crate) struct Meters {
+    queue: Histogram,
+    inference: Histogram,
+    items: Histogram,
+    tokens: Histogram,
+    padding: Histogram,
+    rows: Histogram,
+}
+
+impl Meters {
+    /// Those of a model of this name.
+    pub(crate) fn new(model: &str) -> Self {
+        let name = || model.to_owned();
+        Self {
+            queue: histogram!("selvedge_queue_seconds", "model" => name()),
+            inference: histogram!("selvedge_inference_seconds", "model" => name()),
+            items: histogram!("selvedge_batch_items", "model" => name()),
+            tokens: histogram!("selvedge_batch_tokens", "model" => name()),
+            padding: histogram!("selvedge_padding_ratio", "model" => name()),
+            rows: histogram!("selvedge_decode_rows", "model" => name()),
+        }
+    }
+
+    /// Something that came at that time has its turn.
+    pub(crate) fn waited(&self, since: Instant) {
+        self.queue.record(since.elapsed());
+    }
+
+    /// A batch of inputs of these lengths ran for so long.
+    pub(crate) fn batch(&self, lengths: impl Iterator<Item = usize>, took: Duration) {
+        let (mut items, mut sum, mut longest) = (0_usize, 0_usize, 1_usize);
+        for len in lengths {
+            (items, sum, longest) = (items + 1, sum + len, longest.max(len));
+        }
+        let padded = items * longest;
+        self.inference.record(took);
+        self.items.record(count(items));
+        self.tokens.record(count(padded));
+        self.padding.record(1.0 - count(sum) / count(padded.max(1)));
+    }
+
+    /// A step wrote a token of each of so many sequences.
+    pub(crate) fn step(&self, rows: usize, took: Duration) {
+        self.rows.record(count(rows));
+        self.inference.record(took);
+    }
+}
+
+/// Exact up to four thousand million, which is more than a batch has.
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}

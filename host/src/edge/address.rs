@@ -1,0 +1,158 @@
+//! Where a request comes from, where proxies stand before the node.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// Entries of a list of addresses that are looked at.
+const HOPS_MAX: usize = 16;
+
+/// The proxies that are believed.
+#[derive(Debug, Clone)]
+pub struct Proxies(Vec<IpNet>);
+
+impl Proxies {
+    /// Those of these networks.
+    #[must_use]
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks)
+    }
+
+    /// The nearest address that is no trusted proxy's. Each proxy adds the one that it was called from behind the others, in
+    /// `Forwarded` (<https://www.rfc-editor.org/rfc/rfc7239>) or `X-Forwarded-For`; what stands before the first address that is
+    /// not trusted may be invented.
+    #[must_use]
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = plain(peer);
+        if !self.trusts(client) {
+            return client;
+        }
+        let forwarded = |name, read: fn(&str) -> Option<IpAddr>| -> Vec<Option<IpAddr>> {
+            let values = headers.get_all(name).iter();
+            let entries = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+            entries.map(read).collect()
+        };
+        let hops = if headers.contains_key("forwarded") {
+            forwarded("forwarded", for_of)
+        } else {
+            forwarded("x-forwarded-for", node)
+        };
+        for hop in hops.into_iter().rev().take(HOPS_MAX) {
+            let Some(address) = hop else { break };
+            client = plain(address);
+            if !self.trusts(client) {
+                break;
+            }
+        }
+        client
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The `for` of an entry such as `for="[2001:db8::1]:4711";proto=https`.
+fn for_of(entry: &str) -> Option<IpAddr> {
+    let mut pairs = entry.split(';').filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
+    node(value.trim_matches('"'))
+}
+
+/// An address with or without a port; one of IPv6 with a port is in brackets.
+fn node(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None if text.matches(':').count() == 1 => text.split(':').next()?,
+        None => text,
+    };
+    bare.parse().ok()
+}
+
+/// An IPv4 address that is written as one of IPv6 is one of IPv4.
+fn plain(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// What one subscriber has: an address of IPv4, or the first 64 bits of one of IPv6.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(whole) => IpAddr::V6(Ipv6Addr::from_bits(whole.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::{Proxies, network};
+
+    fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
+        let proxies = Proxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a value"));
+        }
+        proxies
+            .client(peer.parse().expect("an address"), &map)
+            .to_string()
+    }
+
+    #[test]
+    fn believes_trusted_proxies_only() {
+        assert_eq!(
+            client("192.0.2.1", &[("x-forwarded-for", "198.51.100.7")]),
+            "192.0.2.1"
+        );
+        assert_eq!(
+            client("10.0.0.1", &[("x-forwarded-for", "198.51.100.7")]),
+            "198.51.100.7"
+        );
+        assert_eq!(
+            client("::ffff:10.0.0.1", &[("x-forwarded-for", "198.51.100.7")]),
+            "198.51.100.7"
+        );
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn takes_the_nearest_address_that_is_not_trusted_whatever_a_client_invents() {
+        let chain = [("x-forwarded-for", "203.0.113.9, 198.51.100.7, 10.0.0.2")];
+        assert_eq!(client("10.0.0.1", &chain), "198.51.100.7");
+        let invented = [
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-for", "198.51.100.7"),
+        ];
+        assert_eq!(client("10.0.0.1", &invented), "198.51.100.7");
+        assert_eq!(
+            client("10.0.0.1", &[("x-forwarded-for", "198.51.100.7, unknown")]),
+            "10.0.0.1"
+        );
+    }
+
+    #[test]
+    fn reads_the_standard_s_header_first() {
+        let both = [
+            (
+                "forwarded",
+                r#"for=192.0.2.60;proto=http, for="[2001:db8::1]:4711";by=10.0.0.1"#,
+            ),
+            ("x-forwarded-for", "198.51.100.7"),
+        ];
+        assert_eq!(client("10.0.0.1", &both), "2001:db8::1");
+        assert_eq!(
+            client("10.0.0.1", &[("forwarded", "For=198.51.100.7:80")]),
+            "198.51.100.7"
+        );
+    }
+
+    #[test]
+    fn counts_ipv6_by_subscriber() {
+        let address = "2001:db8:1:2:3:4:5:6".parse().expect("an address");
+        assert_eq!(network(address).to_string(), "2001:db8:1:2::");
+    }
+}

@@ -1,0 +1,476 @@
+//! How much a caller may ask for: requests and tokens in a time, and requests at once.
+//!
+//! Requests are counted by governor. Tokens are not known when a request comes: an estimate is taken then, and what it turns out
+//! to be is settled when it ends, which governor has no way to; so they have buckets of their own, which may be in debt for a
+//! while. Answers are not cut for it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::Rate;
+use crate::pipeline::ClientFault;
+
+/// Callers that are remembered before those with nothing to remember are forgotten; looked at each so many requests.
+const CALLERS_KEPT: usize = 10_000;
+
+/// Whom a limit is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// Whoever has a key, or is the subject of a token.
+    Principal(Arc<str>),
+    /// Whoever calls from an address.
+    Address(IpAddr),
+}
+
+type Governor = RateLimiter<Who, DashMapStateStore<Who>, DefaultClock, StateInformationMiddleware>;
+
+/// One limit for many callers, each by itself.
+pub struct Limiter {
+    requests: Option<Requests>,
+    tokens: Option<Arc<Buckets>>,
+    concurrent: Option<Arc<Concurrent>>,
+}
+
+impl Limiter {
+    /// A limit that nobody has used yet.
+    #[must_use]
+    pub fn new(rate: &Rate) -> Self {
+        let per = rate.per.0;
+        Self {
+            requests: rate.requests.and_then(|count| Requests::new(count, per)),
+            tokens: rate.tokens.map(|count| Arc::new(Buckets::new(count, per))),
+            concurrent: rate.concurrent.map(|max| Arc::new(Concurrent::new(max))),
+        }
+    }
+
+    /// Counts a request of about so many tokens.
+    ///
+    /// # Errors
+    ///
+    /// Where it is one too many, or too many tokens, or too many are at work.
+    pub fn admit(&self, who: &Who, estimate: u64) -> Result<Admission, ClientFault> {
+        // What is taken here is given back where the next limit refuses.
+        let running = match &self.concurrent {
+            Some(concurrent) => Some(concurrent.begin(who)?),
+            None => None,
+        };
+        let tokens = match &self.tokens {
+            Some(buckets) => Some(buckets.reserve(who, estimate)?),
+            None => None,
+        };
+        let requests = match &self.requests {
+            Some(requests) => Some(requests.count(who)?),
+            None => None,
+        };
+        Ok(Admission {
+            requests,
+            tokens,
+            _running: running,
+        })
+    }
+}
+
+/// Requests in a time.
+struct Requests {
+    governor: Governor,
+    max: u32,
+    per: Duration,
+    turn: AtomicUsize,
+}
+
+impl Requests {
+    fn new(max: NonZeroU32, per: Duration) -> Option<Self> {
+        let quota = Quota::with_period(per / max.get())?.allow_burst(max);
+        Some(Self {
+            governor: RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>(),
+            max: max.get(),
+            per,
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    fn count(&self, who: &Who) -> Result<Left, ClientFault> {
+        if self.turn.fetch_add(1, Ordering::Relaxed) % CALLERS_KEPT == CALLERS_KEPT - 1 {
+            self.governor.retain_recent();
+        }
+        let max = u64::from(self.max);
+        match self.governor.check_key(who) {
+            Ok(state) => {
+                let left = state.remaining_burst_capacity();
+                let reset = self.per / self.max * self.max.saturating_sub(left);
+                Ok(Left {
+                    max,
+                    left: u64::from(left),
+                    reset,
+                })
+            }
+            Err(refused) => {
+                let wait = refused.wait_time_from(self.governor.clock().now());
+                Err(over(Limited::Requests, max, self.per, wait))
+            }
+        }
+    }
+}
+
+/// What is left of a limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Left {
+    max: u64,
+    left: u64,
+    /// Until all of it is there again.
+    reset: Duration,
+}
+
+/// Buckets that fill evenly, one for each caller; what is taken may turn out to be another amount.
+pub struct Buckets {
+    max: f64,
+    per: Duration,
+    /// What was in each at a time.
+    levels: Mutex<HashMap<Who, (f64, Instant)>>,
+}
+
+impl Buckets {
+    /// Buckets that hold `max`, and fill in the time `per`.
+    #[must_use]
+    pub fn new(max: NonZeroU32, per: Duration) -> Self {
+        Self {
+            max: f64::from(max.get()),
+            per,
+            levels: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Who, (f64, Instant)>> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn filled(&self, (level, at): (f64, Instant), now: Instant) -> f64 {
+        let part = now.saturating_duration_since(at).as_secs_f64() / self.per.as_secs_f64();
+        (level + part * self.max).min(self.max)
+    }
+
+    /// How long a caller has to wait until there is so much in its bucket; none where there is.
+    #[must_use]
+    pub fn wait(&self, who: &Who, amount: f64) -> Option<Duration> {
+        let now = Instant::now();
+        let level = self
+            .lock()
+            .get(who)
+            .map_or(self.max, |bucket| self.filled(*bucket, now));
+        let missing = amount.min(self.max) - level;
+        (missing > 0.0).then(|| self.per.mul_f64(missing / self.max))
+    }
+
+    /// Takes an amount, whether it is there or not.
+    pub fn take(&self, who: &Who, amount: f64) -> f64 {
+        let (mut levels, now) = (self.lock(), Instant::now());
+        if levels.len() >= CALLERS_KEPT {
+            levels.retain(|_, bucket| self.filled(*bucket, now) < self.max);
+        }
+        let bucket = levels.entry(who.clone()).or_insert((self.max, now));
+        *bucket = (self.filled(*bucket, now) - amount, now);
+        bucket.0
+    }
+
+    /// What somebody is told who has to wait.
+    #[must_use]
+    pub fn refusal(&self, limited: Limited, wait: Duration) -> ClientFault {
+        over(limited, whole(self.max), self.per, wait)
+    }
+
+    /// Takes an estimate; more than the bucket holds is taken for all that it holds.
+    fn reserve(self: &Arc<Self>, who: &Who, estimate: u64) -> Result<Reserved, ClientFault> {
+        let amount = real(estimate).min(self.max);
+        if let Some(wait) = self.wait(who, amount) {
+            return Err(self.refusal(Limited::Tokens, wait));
+        }
+        let left = self.take(who, amount);
+        Ok(Reserved {
+            buckets: Arc::clone(self),
+            who: who.clone(),
+            amount,
+            left,
+        })
+    }
+}
+
+/// An estimate that was taken; what is not settled is given back.
+struct Reserved {
+    buckets: Arc<Buckets>,
+    who: Who,
+    amount: f64,
+    left: f64,
+}
+
+impl Reserved {
+    fn left(&self) -> Left {
+        let missing = (self.buckets.max - self.left) / self.buckets.max;
+        Left {
+            max: whole(self.buckets.max),
+            left: whole(self.left),
+            reset: self.buckets.per.mul_f64(missing.max(0.0)),
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.buckets.take(&self.who, -self.amount);
+    }
+}
+
+/// Requests at once.
+struct Concurrent {
+    max: u32,
+    running: Mutex<HashMap<Who, u32>>,
+}
+
+impl Concurrent {
+    fn new(max: NonZeroU32) -> Self {
+        Self {
+            max: max.get(),
+            running: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Who, u32>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(self: &Arc<Self>, who: &Who) -> Result<Running, ClientFault> {
+        let mut all = self.lock();
+        let running = all.entry(who.clone()).or_default();
+        if *running >= self.max {
+            let second = Duration::from_secs(1);
+            return Err(over(Limited::Concurrent, u64::from(self.max), second, second));
+        }
+        *running += 1;
+        Ok(Running {
+            concurrent: Arc::clone(self),
+            who: who.clone(),
+        })
+    }
+}
+
+/// A request at work.
+struct Running {
+    concurrent: Arc<Concurrent>,
+    who: Who,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut all = self.concurrent.lock();
+        if let Some(running) = all.get_mut(&self.who) {
+            *running -= 1;
+            if *running == 0 {
+                all.remove(&self.who);
+            }
+        }
+    }
+}
+
+/// A request that was let through. Where it is dropped, it is no longer at work, and what was not settled is given back.
+pub struct Admission {
+    requests: Option<Left>,
+    tokens: Option<Reserved>,
+    _running: Option<Running>,
+}
+
+impl Admission {
+    /// The request is over, and took so many tokens.
+    pub fn settle(mut self, tokens: u64) {
+        if let Some(mut reserved) = self.tokens.take() {
+            reserved.buckets.take(&reserved.who, real(tokens));
+            // The estimate itself is given back as it is dropped.
+            reserved.left = 0.0;
+        }
+    }
+
+    /// Tells what is left, where it is less than what another limit has told: `x-ratelimit-*` as OpenAI has them.
+    pub fn write_headers(&self, headers: &mut HeaderMap) {
+        let names = [
+            (self.requests, "requests"),
+            (self.tokens.as_ref().map(Reserved::left), "tokens"),
+        ];
+        for (left, unit) in names {
+            if let Some(left) = left {
+                write(headers, unit, left);
+            }
+        }
+    }
+}
+
+fn write(headers: &mut HeaderMap, unit: &str, left: Left) {
+    let name = |part: &str| HeaderName::try_from(format!("x-ratelimit-{part}-{unit}")).ok();
+    let told = |headers: &HeaderMap| {
+        headers
+            .get(name("remaining")?)?
+            .to_str()
+            .ok()?
+            .parse::<u64>()
+            .ok()
+    };
+    if told(headers).is_some_and(|told| told <= left.left) {
+        return;
+    }
+    let values = [
+        ("limit", left.max.to_string()),
+        ("remaining", left.left.to_string()),
+        ("reset", format!("{:.3}s", left.reset.as_secs_f64())),
+    ];
+    for (part, value) in values {
+        if let (Some(name), Ok(value)) = (name(part), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// What a caller has too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// Requests in a time.
+    Requests,
+    /// Tokens in a time.
+    Tokens,
+    /// Requests at once.
+    Concurrent,
+    /// Wrong keys or tokens.
+    Failures,
+}
+
+impl Limited {
+    /// In a sentence.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+            Self::Concurrent => "requests at once",
+            Self::Failures => "wrong credentials",
+        }
+    }
+}
+
+/// The refusal of one too many.
+fn over(limited: Limited, max: u64, per: Duration, wait: Duration) -> ClientFault {
+    ClientFault::RateLimited {
+        limited,
+        max,
+        per,
+        retry_after: wait,
+    }
+}
+
+/// Exact as far as limits go.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "an estimate of more than 2^52 tokens is cut to the limit anyway"
+)]
+fn real(count: u64) -> f64 {
+    count as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a level is at most 2^32, and a debt is told as nothing left"
+)]
+fn whole(level: f64) -> u64 {
+    level.max(0.0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use http::HeaderMap;
+
+    use super::{Limiter, Who};
+    use crate::config::{Rate, Time};
+    use crate::pipeline::ClientFault;
+
+    fn limiter(requests: u32, tokens: u32, concurrent: u32) -> Limiter {
+        Limiter::new(&Rate {
+            requests: NonZeroU32::new(requests),
+            tokens: NonZeroU32::new(tokens),
+            per: Time(Duration::from_secs(3600)),
+            concurrent: NonZeroU32::new(concurrent),
+        })
+    }
+
+    fn who(name: &str) -> Who {
+        Who::Principal(name.into())
+    }
+
+    #[test]
+    fn refuses_one_request_too_many_of_a_caller_and_lets_others_through() {
+        let limiter = limiter(2, 0, 0);
+        for _ in 0..2 {
+            limiter.admit(&who("a"), 0).expect("within the limit");
+        }
+        let refused = limiter.admit(&who("a"), 0).err().expect("one too many");
+        let ClientFault::RateLimited { max, retry_after, .. } = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(max, 2);
+        assert!(
+            retry_after > Duration::from_secs(1700) && retry_after < Duration::from_secs(1801),
+            "{retry_after:?}"
+        );
+        limiter.admit(&who("b"), 0).expect("somebody else");
+    }
+
+    #[test]
+    fn settles_tokens_when_a_request_ends() {
+        let limiter = limiter(0, 1000, 0);
+        let first = limiter.admit(&who("a"), 600).expect("within the limit");
+        limiter
+            .admit(&who("a"), 600)
+            .err()
+            .expect("the first has reserved them");
+        first.settle(100);
+        let second = limiter
+            .admit(&who("a"), 600)
+            .expect("it took less than it reserved");
+        second.settle(5000);
+        limiter
+            .admit(&who("a"), 1)
+            .err()
+            .expect("it took more, and is in debt");
+    }
+
+    #[test]
+    fn gives_back_what_a_request_that_is_dropped_reserved() {
+        let limiter = limiter(0, 1000, 1);
+        let first = limiter.admit(&who("a"), 1000).expect("within the limit");
+        limiter.admit(&who("a"), 0).err().expect("one is at work");
+        drop(first);
+        limiter.admit(&who("a"), 1000).expect("nothing was used");
+    }
+
+    #[test]
+    fn tells_what_is_left_of_the_tightest_limit() {
+        let (wide, tight) = (limiter(100, 0, 0), limiter(10, 0, 0));
+        let mut headers = HeaderMap::new();
+        for limiter in [&wide, &tight, &wide] {
+            limiter
+                .admit(&who("a"), 0)
+                .expect("within the limit")
+                .write_headers(&mut headers);
+        }
+        assert_eq!(headers["x-ratelimit-limit-requests"], "10");
+        assert_eq!(headers["x-ratelimit-remaining-requests"], "9");
+    }
+}

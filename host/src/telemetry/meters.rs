@@ -1,0 +1,148 @@
+//! What is counted of one endpoint. Made once a generation, so that a request looks nothing up for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use selvedge_plugin::CallError;
+
+/// A part of a request's life that is timed, and that a client may leave in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Plugins look at the body.
+    Validate,
+    /// Plugins make the prompt.
+    Template,
+    /// It waits for the model, and the model works; for a stream, to its last token.
+    Model,
+    /// Plugins look at the result.
+    Postprocess,
+}
+
+impl Step {
+    const ALL: [Self; 4] = [Self::Validate, Self::Template, Self::Model, Self::Postprocess];
+
+    /// Its name, as label and span.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Validate => "validate",
+            Self::Template => "template",
+            Self::Model => "model",
+            Self::Postprocess => "postprocess",
+        }
+    }
+}
+
+/// The counters of an endpoint.
+#[derive(Debug)]
+pub struct Meters {
+    seconds: Histogram,
+    first_token: Histogram,
+    running: Gauge,
+    steps: [(Histogram, Counter); Step::ALL.len()],
+    prompt: Counter,
+    cached: Counter,
+    completion: Counter,
+}
+
+impl Meters {
+    /// Those of an endpoint of this name.
+    #[must_use]
+    pub fn new(endpoint: &Arc<str>) -> Self {
+        let name = || Arc::clone(endpoint);
+        let step = |step: Step| {
+            let seconds = histogram!("selvedge_stage_seconds", "endpoint" => name(), "stage" => step.name());
+            let left = counter!("selvedge_cancelled_total", "endpoint" => name(), "phase" => step.name());
+            (seconds, left)
+        };
+        let tokens =
+            |kind: &'static str| counter!("selvedge_tokens_total", "endpoint" => name(), "type" => kind);
+        Self {
+            seconds: histogram!("selvedge_request_seconds", "endpoint" => name()),
+            first_token: histogram!("selvedge_time_to_first_token_seconds", "endpoint" => name()),
+            running: gauge!("selvedge_requests_running", "endpoint" => name()),
+            steps: Step::ALL.map(step),
+            prompt: tokens("prompt"),
+            cached: tokens("cached"),
+            completion: tokens("completion"),
+        }
+    }
+
+    /// A request came to the endpoint.
+    pub fn begin(&self) {
+        self.running.increment(1.0);
+    }
+
+    /// It is over.
+    pub fn end(&self, took: Duration) {
+        self.running.decrement(1.0);
+        self.seconds.record(took);
+    }
+
+    /// The first byte of a streamed answer went out.
+    pub fn first_token(&self, after: Duration) {
+        self.first_token.record(after);
+    }
+
+    /// Tokens of a request that is over; the cached ones are part of the prompt's.
+    pub fn tokens(&self, prompt: u64, cached: u64, completion: u64) {
+        self.prompt.increment(prompt);
+        self.cached.increment(cached);
+        self.completion.increment(completion);
+    }
+
+    /// Times a step; see [`Watch`].
+    #[must_use]
+    pub fn watch(self: &Arc<Self>, step: Step) -> Watch {
+        Watch {
+            meters: Arc::clone(self),
+            step,
+            since: Instant::now(),
+            ended: false,
+        }
+    }
+
+    /// Times a step that is one future.
+    pub async fn during<T>(self: &Arc<Self>, step: Step, work: impl Future<Output = T>) -> T {
+        let mut watch = self.watch(step);
+        let done = work.await;
+        watch.end();
+        done
+    }
+}
+
+/// Counts a call of a plugin that failed, whether the request ended with it or went on.
+pub fn count_failure(error: &CallError) {
+    let (plugin, code) = (error.plugin.to_string(), error.fault.code());
+    counter!("selvedge_plugin_failures_total", "plugin" => plugin, "code" => code).increment(1);
+}
+
+/// A step that is being timed. Where it is dropped and not ended, the request was left unfinished in it.
+#[derive(Debug)]
+pub struct Watch {
+    meters: Arc<Meters>,
+    step: Step,
+    since: Instant,
+    ended: bool,
+}
+
+impl Watch {
+    /// The step came to its end, well or not.
+    pub fn end(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            self.meters.steps[self.step as usize]
+                .0
+                .record(self.since.elapsed());
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.meters.steps[self.step as usize].1.increment(1);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Metrics: their names, what they mean, and how they are written for Prometheus.
+//!
+//! Whoever counts something does it by the `metrics` crate, the model runtime too; here they are described and collected.
+//! Labels are names of the configuration and words of this program, never what a client sent, so that there is an end of them.
+//! See <https://prometheus.io/docs/practices/naming/>.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
+
+/// Seconds: from a tenth of a millisecond, which a plugin takes, to the two minutes that a request may.
+const SECONDS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+];
+
+/// Inputs or rows of a batch.
+const ITEMS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Tokens of a batch, padding included.
+const TOKENS: [f64; 8] = [16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0];
+
+/// Parts of a whole.
+const RATIO: [f64; 9] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75];
+
+/// How often what was observed is sorted into buckets, where nobody asks for it: it takes memory until then.
+pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// All metrics of the process.
+pub struct Metrics {
+    handle: PrometheusHandle,
+    process: Collector,
+}
+
+impl Metrics {
+    /// Those of this process, which begin to be counted with the first call.
+    ///
+    /// # Errors
+    ///
+    /// Where buckets are empty, which those above are not; or something else collects metrics already.
+    pub fn of_process() -> Result<&'static Self, String> {
+        static METRICS: OnceLock<Result<Metrics, String>> = OnceLock::new();
+        METRICS.get_or_init(Self::begin).as_ref().map_err(Clone::clone)
+    }
+
+    fn begin() -> Result<Self, String> {
+        let handle = recorder().map_err(|error| error.to_string())?;
+        describe();
+        let process = Collector::default();
+        process.describe();
+        Ok(Self { handle, process })
+    }
+
+    /// All of them in Prometheus's text format 0.0.4. What changes by itself, such as a queue's length, is set before.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.process.collect();
+        self.handle.render()
+    }
+
+    /// Sorts what was observed into buckets; see [`UPKEEP_EVERY`].
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+fn recorder() -> Result<PrometheusHandle, BuildError> {
+    let full = |name: &str| Matcher::Full(format!("selvedge_{name}"));
+    PrometheusBuilder::new()
+        .set_buckets(&SECONDS)?
+        .set_buckets_for_metric(full("batch_items"), &ITEMS)?
+        .set_buckets_for_metric(full("decode_rows"), &ITEMS)?
+        .set_buckets_for_metric(full("batch_tokens"), &TOKENS)?
+        .set_buckets_for_metric(full("padding_ratio"), &RATIO)?
+        .install_recorder()
+}
+
+/// Says what each means; see `host/ARCHITECTURE.md` for who counts it.
+fn describe() {
+    let counters = [
+        (
+            "selvedge_requests_total",
+            "Requests that are over, by endpoint, dialect and status; 499 where the client left first",
+        ),
+        (
+            "selvedge_cancelled_total",
+            "Requests that were left unfinished in a phase: the client left, or the time was over",
+        ),
+        (
+            "selvedge_rejected_total",
+            "Requests that were refused for who sent them, or for load, by reason",
+        ),
+        (
+            "selvedge_tokens_total",
+            "Tokens, by endpoint and type: prompt, cached (of these), completion",
+        ),
+        (
+            "selvedge_plugin_failures_total",
+            "Calls of a plugin that failed, by code",
+        ),
+        (
+            "selvedge_reloads_total",
+            "Reloads of the configuration, by outcome",
+        ),
+    ];
+    for (name, help) in counters {
+        describe_counter!(name, help);
+    }
+    let histograms = [
+        (
+            "selvedge_request_seconds",
+            "From a request's head to the last byte of its answer",
+        ),
+        (
+            "selvedge_time_to_first_token_seconds",
+            "From a request's head to the first byte of a streamed answer",
+        ),
+        (
+            "selvedge_stage_seconds",
+            "Time in a stage of the pipeline, waiting included",
+        ),
+        (
+            "selvedge_queue_seconds",
+            "From a request's arrival at a model to the batch, or row, that takes it",
+        ),
+        ("selvedge_inference_seconds", "One run of a model on a batch"),
+    ];
+    for (name, help) in histograms {
+        describe_histogram!(name, Unit::Seconds, help);
+    }
+    let sizes = [
+        ("selvedge_batch_items", "Inputs that ran together"),
+        ("selvedge_batch_tokens", "Tokens of a batch, padding included"),
+        (
+            "selvedge_decode_rows",
+            "Sequences that one step of a decoder wrote a token of",
+        ),
+        ("selvedge_padding_ratio", "Padding as a part of a batch's tokens"),
+    ];
+    for (name, help) in sizes {
+        describe_histogram!(name, help);
+    }
+    let gauges = [
+        ("selvedge_requests_running", "Requests that an endpoint works on"),
+        (
+            "selvedge_queue_depth",
+            "Inputs, or sequences, that wait for a model",
+        ),
+        (
+            "selvedge_model_running",
+            "Inputs, sequences or calls that a model works on",
+        ),
+        (
+            "selvedge_model_info",
+            "1 for each model; its task and device are labels",
+        ),
+        (
+            "selvedge_endpoint_ready",
+            "1 where an endpoint serves, 0 where it is broken",
+        ),
+        ("selvedge_generation", "Number of the generation that serves"),
+        (
+            "selvedge_plugin_value",
+            "What plugins recorded of the metrics that their manifests declare",
+        ),
+    ];
+    for (name, help) in gauges {
+        describe_gauge!(name, help);
+    }
+}

@@ -1,0 +1,191 @@
+//! Change without loss: a new configuration is taken whole or not at all, and nobody notices but by what it says.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client};
+use crate::edge::config;
+use crate::generate::eventually;
+use crate::host::TestHost;
+
+/// A node with an operators' listener, whose file can be changed.
+struct Node {
+    host: TestHost,
+    admin: Client,
+    file: PathBuf,
+}
+
+const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
+
+impl Node {
+    fn start(extra: &str) -> Self {
+        let host = TestHost::start(&config(&format!("{extra}{ADMIN}")));
+        eventually("the operators' listener", || {
+            host.log().contains("operators' listener")
+        });
+        let log = host.log();
+        let (_, address) = log.split_once("operators' listener on http://").expect("there");
+        let address = address
+            .lines()
+            .next()
+            .expect("a line")
+            .trim()
+            .parse()
+            .expect("an address");
+        let file = host.file().to_owned();
+        Self {
+            host,
+            admin: Client::new(address),
+            file,
+        }
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.file, text).expect("written");
+    }
+
+    fn reload(&self) -> Answer {
+        self.admin.send("POST", "/admin/reload", &[], b"")
+    }
+
+    fn generation(&self) -> Value {
+        self.host.client().get("/readyz").json()["generation"].clone()
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_added_serves_and_models_that_are_the_same_are_taken_over() {
+    let node = Node::start("");
+    let ask = |model: &str| {
+        let body = json!({ "text": "a prize" }).to_string();
+        node.host.client().post(&format!("/{model}"), body).status
+    };
+    assert_eq!((ask("classify"), ask("second")), (200, 404));
+    node.write(&config(&format!(
+        "[endpoints.second]\npath = \"/second\"\nmodel = \"spam\"\n{ADMIN}"
+    )));
+    let answer = node.reload();
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    assert_eq!(
+        (&answer.json()["generation"], &answer.json()["models_loaded"]),
+        (&json!(2), &json!([]))
+    );
+    assert_eq!((ask("classify"), ask("second")), (200, 200));
+    assert_eq!(node.generation(), 2);
+    // The signal does the same.
+    node.write(&config(ADMIN));
+    node.host.hang_up();
+    eventually("a third generation", || node.generation() == 3);
+    assert_eq!((ask("classify"), ask("second")), (200, 404));
+}
+
+#[test]
+fn what_is_wrong_changes_nothing_and_is_named() {
+    let node = Node::start("");
+    let cases = [
+        ("[server]\nlisten = 7\n".to_owned(), "server.listen"),
+        (
+            config(ADMIN).replace("models/spam", "models/nowhere"),
+            "models.spam",
+        ),
+        (
+            config(ADMIN).replace("model = \"spam\"", "model = \"spma\""),
+            "did you mean `spam`",
+        ),
+        ("not toml at all".to_owned(), "node.toml"),
+    ];
+    for (text, word) in cases {
+        node.write(&text);
+        let refused = node.reload();
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (422, &json!("reload_refused")),
+            "{text}"
+        );
+        let told = refused.json()["detail"].to_string();
+        assert!(
+            told.contains(word) && told.contains("nothing was changed"),
+            "{told}"
+        );
+        assert_eq!(node.generation(), 1);
+        assert_eq!(
+            node.host.client().post("/classify", r#"{"text":"a"}"#).status,
+            200
+        );
+    }
+    std::fs::remove_file(&node.file).expect("removed");
+    assert_eq!(node.reload().status, 422);
+    node.write(&config(&ADMIN.replace(":0", ":1")).replace(
+        "listen = \"127.0.0.1:0\"\ntrusted",
+        "listen = \"127.0.0.1:9\"\ntrusted",
+    ));
+    let done = node.reload();
+    assert_eq!(
+        done.json()["needs_restart"],
+        json!(["server.listen", "admin"]),
+        "{}",
+        done.json()
+    );
+}
+
+#[test]
+fn reloads_do_not_meet_and_the_public_listener_has_none() {
+    let node = Node::start("");
+    assert_eq!(
+        node.host.client().send("POST", "/admin/reload", &[], b"").status,
+        404
+    );
+    assert_eq!(node.admin.get("/admin/reload").status, 405);
+    assert_eq!(node.admin.post("/classify", r#"{"text":"a"}"#).status, 404);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| node.reload().status)).collect();
+        asking
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .collect()
+    });
+    let done = statuses.iter().filter(|status| **status == 200).count();
+    assert!(
+        done >= 1 && statuses.iter().all(|status| [200, 409].contains(status)),
+        "{statuses:?}"
+    );
+    assert_eq!(node.generation(), 1 + done);
+}
+
+#[test]
+fn requests_under_reloads_all_succeed_and_memory_does_not_grow() {
+    let node = Node::start("");
+    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let resident = || node.host.resident();
+    let (early, late) = std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let answer = node.host.client().post("/classify", r#"{"text":"you won"}"#);
+                    assert_eq!(answer.status, 200);
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let reload = |count: usize| {
+            for _ in 0..count {
+                assert_eq!(node.reload().status, 200);
+            }
+            // Old generations end with the last request that holds them.
+            std::thread::sleep(Duration::from_millis(100));
+            resident()
+        };
+        let (early, late) = (reload(40), reload(160));
+        over.store(true, Ordering::Relaxed);
+        (early, late)
+    });
+    assert!(served.load(Ordering::Relaxed) > 200, "the load was none");
+    assert!(
+        late < early + (16 << 20),
+        "from {early} to {late} bytes in 160 reloads"
+    );
+    assert_eq!(node.generation(), 201);
+}
