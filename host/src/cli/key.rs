@@ -74,6 +74,7 @@ pub(super) fn run(command: KeyCommand) -> Result<(), CliError> {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "what was asked for")]
 fn create(arguments: CreateArguments) -> Result<(), CliError> {
     let config = config(arguments.common.config)?;
     for scope in &arguments.scopes {
@@ -134,6 +135,7 @@ fn check_scope(config: &Config, scope: &str) -> Result<(), CliError> {
     .into())
 }
 
+#[expect(clippy::print_stdout, reason = "what was asked for")]
 fn list(common: Common) -> Result<(), CliError> {
     let keys = keystore::list(&open(&config(common.config)?)?).context("the keys cannot be read")?;
     if common.json {
@@ -160,6 +162,7 @@ fn list(common: Common) -> Result<(), CliError> {
     Ok(())
 }
 
+#[expect(clippy::print_stdout, reason = "what was asked for")]
 fn revoke(id: &str, common: Common) -> Result<(), CliError> {
     let database = open(&config(common.config)?)?;
     let revoked = keystore::revoke(&database, id).context("the key cannot be revoked")?;

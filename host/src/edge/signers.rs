@@ -51,7 +51,7 @@ pub async fn follow(tokens: Tokens, folder: std::path::PathBuf, shutdown: Shutdo
         match outcome {
             Ok(count) => tracing::debug!(count, "read the keys that tokens are signed with"),
             Err(error) => {
-                tracing::error!(%error, "auth.jwt.jwks: the keys cannot be read; those known before hold")
+                tracing::error!(%error, "auth.jwt.jwks: the keys cannot be read; those known before hold");
             }
         }
     }

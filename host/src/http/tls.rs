@@ -68,7 +68,7 @@ pub async fn follow(tls: Arc<Tls>, shutdown: Shutdown) {
                 tracing::info!(cert = %tls.files.cert.display(), "a changed certificate is in use");
             }
             Err(error) => {
-                tracing::error!(%error, "server.tls: the changed files cannot be used; those before hold")
+                tracing::error!(%error, "server.tls: the changed files cannot be used; those before hold");
             }
         }
         stamp = now;

@@ -223,7 +223,7 @@ mod tests {
             let transaction = connection.transaction()?;
             transaction.execute("INSERT INTO t VALUES (1)", [])?;
             let none: Option<()> = None;
-            none.expect("an invariant nobody thought of");
+            none.ok_or(()).expect("an invariant nobody thought of");
             transaction.commit()
         });
         assert!(

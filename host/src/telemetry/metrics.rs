@@ -77,96 +77,104 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
         .install_recorder()
 }
 
+/// What only grows.
+const COUNTERS: [(&str, &str); 6] = [
+    (
+        "selvedge_requests_total",
+        "Requests that are over, by endpoint, dialect and status; 499 where the client left first",
+    ),
+    (
+        "selvedge_cancelled_total",
+        "Requests that were left unfinished in a phase: the client left, or the time was over",
+    ),
+    (
+        "selvedge_rejected_total",
+        "Requests that were refused for who sent them, or for load, by reason",
+    ),
+    (
+        "selvedge_tokens_total",
+        "Tokens, by endpoint and type: prompt, cached (of these), completion",
+    ),
+    (
+        "selvedge_plugin_failures_total",
+        "Calls of a plugin that failed, by code",
+    ),
+    (
+        "selvedge_reloads_total",
+        "Reloads of the configuration, by outcome",
+    ),
+];
+
+/// Times.
+const TIMES: [(&str, &str); 5] = [
+    (
+        "selvedge_request_seconds",
+        "From a request's head to the last byte of its answer",
+    ),
+    (
+        "selvedge_time_to_first_token_seconds",
+        "From a request's head to the first byte of a streamed answer",
+    ),
+    (
+        "selvedge_stage_seconds",
+        "Time in a stage of the pipeline, waiting included",
+    ),
+    (
+        "selvedge_queue_seconds",
+        "From a request's arrival at a model to the batch, or row, that takes it",
+    ),
+    ("selvedge_inference_seconds", "One run of a model on a batch"),
+];
+
+/// Sizes, and parts of a whole.
+const SIZES: [(&str, &str); 4] = [
+    ("selvedge_batch_items", "Inputs that ran together"),
+    ("selvedge_batch_tokens", "Tokens of a batch, padding included"),
+    (
+        "selvedge_decode_rows",
+        "Sequences that one step of a decoder wrote a token of",
+    ),
+    ("selvedge_padding_ratio", "Padding as a part of a batch's tokens"),
+];
+
+/// What goes up and down.
+const GAUGES: [(&str, &str); 7] = [
+    ("selvedge_requests_running", "Requests that an endpoint works on"),
+    (
+        "selvedge_queue_depth",
+        "Inputs, or sequences, that wait for a model",
+    ),
+    (
+        "selvedge_model_running",
+        "Inputs, sequences or calls that a model works on",
+    ),
+    (
+        "selvedge_model_info",
+        "1 for each model; its task and device are labels",
+    ),
+    (
+        "selvedge_endpoint_ready",
+        "1 where an endpoint serves, 0 where it is broken",
+    ),
+    ("selvedge_generation", "Number of the generation that serves"),
+    (
+        "selvedge_plugin_value",
+        "What plugins recorded of the metrics that their manifests declare",
+    ),
+];
+
 /// Says what each means; see `host/ARCHITECTURE.md` for who counts it.
 fn describe() {
-    let counters = [
-        (
-            "selvedge_requests_total",
-            "Requests that are over, by endpoint, dialect and status; 499 where the client left first",
-        ),
-        (
-            "selvedge_cancelled_total",
-            "Requests that were left unfinished in a phase: the client left, or the time was over",
-        ),
-        (
-            "selvedge_rejected_total",
-            "Requests that were refused for who sent them, or for load, by reason",
-        ),
-        (
-            "selvedge_tokens_total",
-            "Tokens, by endpoint and type: prompt, cached (of these), completion",
-        ),
-        (
-            "selvedge_plugin_failures_total",
-            "Calls of a plugin that failed, by code",
-        ),
-        (
-            "selvedge_reloads_total",
-            "Reloads of the configuration, by outcome",
-        ),
-    ];
-    for (name, help) in counters {
+    for (name, help) in COUNTERS {
         describe_counter!(name, help);
     }
-    let histograms = [
-        (
-            "selvedge_request_seconds",
-            "From a request's head to the last byte of its answer",
-        ),
-        (
-            "selvedge_time_to_first_token_seconds",
-            "From a request's head to the first byte of a streamed answer",
-        ),
-        (
-            "selvedge_stage_seconds",
-            "Time in a stage of the pipeline, waiting included",
-        ),
-        (
-            "selvedge_queue_seconds",
-            "From a request's arrival at a model to the batch, or row, that takes it",
-        ),
-        ("selvedge_inference_seconds", "One run of a model on a batch"),
-    ];
-    for (name, help) in histograms {
+    for (name, help) in TIMES {
         describe_histogram!(name, Unit::Seconds, help);
     }
-    let sizes = [
-        ("selvedge_batch_items", "Inputs that ran together"),
-        ("selvedge_batch_tokens", "Tokens of a batch, padding included"),
-        (
-            "selvedge_decode_rows",
-            "Sequences that one step of a decoder wrote a token of",
-        ),
-        ("selvedge_padding_ratio", "Padding as a part of a batch's tokens"),
-    ];
-    for (name, help) in sizes {
+    for (name, help) in SIZES {
         describe_histogram!(name, help);
     }
-    let gauges = [
-        ("selvedge_requests_running", "Requests that an endpoint works on"),
-        (
-            "selvedge_queue_depth",
-            "Inputs, or sequences, that wait for a model",
-        ),
-        (
-            "selvedge_model_running",
-            "Inputs, sequences or calls that a model works on",
-        ),
-        (
-            "selvedge_model_info",
-            "1 for each model; its task and device are labels",
-        ),
-        (
-            "selvedge_endpoint_ready",
-            "1 where an endpoint serves, 0 where it is broken",
-        ),
-        ("selvedge_generation", "Number of the generation that serves"),
-        (
-            "selvedge_plugin_value",
-            "What plugins recorded of the metrics that their manifests declare",
-        ),
-    ];
-    for (name, help) in gauges {
+    for (name, help) in GAUGES {
         describe_gauge!(name, help);
     }
 }

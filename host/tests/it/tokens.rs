@@ -191,7 +191,8 @@ fn keys_are_fetched_again_and_those_known_hold_while_nobody_answers() {
         .spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a connection");
-                stream.read(&mut [0; 4096]).expect("a request");
+                let read = stream.read(&mut [0; 4096]).expect("a request");
+                assert!(read > 0, "nobody asked");
                 let body = shared.lock().expect("no panic").clone();
                 let head = format!(
                     "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",

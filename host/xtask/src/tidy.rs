@@ -37,12 +37,16 @@ const PURE: [&str; 8] = [
 const IMPURE: [&str; 4] = ["tokio::", "ort::", "wasmtime::", "hyper::"];
 
 /// Crates, and the only folders that may use each.
-const OWNERS: [(&str, &[&str]); 6] = [
+const OWNERS: [(&str, &[&str]); 7] = [
     ("wasmtime::", &["host/plugin/"]),
     ("ort::", &["host/model/"]),
     ("llguidance::", &["host/model/src/generate/structure.rs"]),
     ("hyper::", &["host/src/http/", "host/src/upstream/"]),
-    ("rustls::", &["host/src/upstream/", "host/tests/"]),
+    ("rusqlite::", &["host/src/state/", "host/src/edge/keystore.rs"]),
+    (
+        "rustls::",
+        &["host/src/http/tls.rs", "host/src/upstream/", "host/tests/"],
+    ),
     ("tokio::spawn(", &["host/src/shutdown.rs"]),
 ];
 

@@ -1,0 +1,88 @@
+//! What the edge costs a request: where it comes from, whose key it bears, two limits, its metrics, its line in the log. Run it on a
+//! quiet machine: `cargo xtask bench --bench edge`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method};
+use selvedge::config::Config;
+use selvedge::edge::key::{self, Moment};
+use selvedge::edge::{Authority, Edge, Key, Keys};
+use selvedge::http::call::Call;
+use selvedge::http::full;
+use selvedge::telemetry::metrics::Metrics;
+
+fn main() {
+    // Lines are made and thrown away: how fast a terminal takes them is its own affair.
+    tracing_subscriber::fmt()
+        .with_writer(std::io::sink)
+        .with_ansi(false)
+        .init();
+    divan::main();
+}
+
+/// All of it, as `http/handle.rs` does it.
+#[divan::bench]
+fn all_of_it(bencher: divan::Bencher) {
+    Metrics::of_process().expect("the only ones");
+    let (edge, headers) = made();
+    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    bencher.bench(|| {
+        let address = edge.address(peer, &headers);
+        let call = Arc::new(Call::new(
+            "req-1".to_owned(),
+            address,
+            Method::POST,
+            "/classify".to_owned(),
+        ));
+        let principal = edge.authenticate(&headers, address).expect("a key");
+        for admission in edge
+            .admit(principal.as_deref(), address, 100)
+            .expect("within the limits")
+        {
+            call.admit(admission);
+        }
+        call.identify(principal.expect("a key"));
+        call.answered(http::Response::new(full("")))
+    });
+}
+
+/// Whose key it is, alone.
+#[divan::bench]
+fn whose_key(bencher: divan::Bencher) {
+    let (edge, headers) = made();
+    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    bencher.bench(|| edge.authenticate(&headers, peer));
+}
+
+/// An edge with a key among a thousand, and a request's headers with it.
+fn made() -> (Edge, HeaderMap) {
+    let text = "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[auth]\nmode = \"keys\"\n[limits]\n\
+                address = { requests = 4000000000, tokens = 4000000000, per = \"1s\", concurrent = 64 }\n\
+                key = { requests = 4000000000, tokens = 4000000000, per = \"1s\", concurrent = 64 }\n";
+    let config = Config::parse(Path::new("bench.toml"), text).expect("it is well");
+    let keys = Keys::default();
+    let mut shown = String::new();
+    let made = (0..1000).map(|count| {
+        let (id, text, hash) = key::generate().expect("random numbers");
+        shown = text;
+        Key {
+            id,
+            name: format!("caller {count}"),
+            hash,
+            scopes: vec!["*".to_owned()],
+            made: Moment(0),
+            expires: None,
+            revoked: None,
+            rate: None,
+        }
+    });
+    keys.replace(made.collect());
+    let mut headers = HeaderMap::new();
+    let bearer = HeaderValue::try_from(format!("Bearer {shown}")).expect("a value");
+    headers.insert(AUTHORIZATION, bearer);
+    headers.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.9"));
+    (Edge::new(&config, Authority::Keys(keys)), headers)
+}
