@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Headers that an answer may have; another one is a leak or a mistake.
-const HEADERS: [&str; 18] = [
+const HEADERS: [&str; 23] = [
     "content-type",
     "content-length",
     "date",
@@ -20,6 +20,11 @@ const HEADERS: [&str; 18] = [
     "x-accel-buffering",
     "transfer-encoding",
     "www-authenticate",
+    "access-control-allow-origin",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-expose-headers",
+    "access-control-max-age",
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",

@@ -20,3 +20,4 @@ mod tls;
 mod tokens;
 mod upstream;
 mod upstream_faults;
+mod wire;
