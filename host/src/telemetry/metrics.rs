@@ -178,3 +178,40 @@ fn describe() {
         describe_gauge!(name, help);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{COUNTERS, GAUGES, SIZES, TIMES};
+
+    #[test]
+    fn the_dashboard_asks_for_what_there_is_and_for_all_of_it() {
+        let dashboard = include_str!("../../../configs/grafana.json");
+        let told: Vec<&str> = [&COUNTERS[..], &TIMES, &SIZES, &GAUGES]
+            .concat()
+            .iter()
+            .map(|(name, _)| *name)
+            .collect();
+        let is_part = |character: char| character.is_ascii_lowercase() || character == '_';
+        let asked = dashboard.match_indices("selvedge_").map(|(at, _)| {
+            let rest = &dashboard[at..];
+            let name = &rest[..rest.find(|character| !is_part(character)).unwrap_or(rest.len())];
+            let plain = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end));
+            plain.unwrap_or(name)
+        });
+        let asked: Vec<&str> = asked.collect();
+        assert!(asked.len() > 20, "{asked:?}");
+        for name in &asked {
+            assert!(told.contains(name), "`{name}` is not counted");
+        }
+        let shown_elsewhere = [
+            "selvedge_batch_tokens",
+            "selvedge_model_info",
+            "selvedge_plugin_value",
+        ];
+        for name in told.iter().filter(|name| !shown_elsewhere.contains(name)) {
+            assert!(asked.contains(name), "`{name}` is not on the dashboard");
+        }
+    }
+}
