@@ -147,7 +147,8 @@ where
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (app, in_flight) = (Arc::clone(&app), in_service.begin());
         async move {
-            let response = handle::request(&app, side, peer, request).await;
+            // Boxed, since hyper keeps the room of a request's future as long as the connection lives, and most are idle.
+            let response = Box::pin(handle::request(&app, side, peer, request)).await;
             drop(in_flight);
             Ok::<_, Infallible>(response)
         }
