@@ -4,6 +4,10 @@ use std::collections::HashMap;
 
 use http::Method;
 
+pub use open_inference::{Asked, OpenInference};
+
+mod open_inference;
+
 /// What answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
@@ -17,6 +21,8 @@ pub enum Route<'a> {
     Embeddings,
     /// One of Ollama's paths.
     Ollama(Ollama),
+    /// One of the Open Inference Protocol's paths.
+    OpenInference(OpenInference<'a>),
     /// `GET /v1/models`.
     Models,
     /// `GET /v1/models/{id}`; an id may hold slashes.
@@ -75,6 +81,8 @@ pub enum Dialect {
     OpenAi,
     /// Ollama's, under `/api`.
     Ollama,
+    /// The Open Inference Protocol's, under `/v2`.
+    OpenInference,
 }
 
 impl Dialect {
@@ -85,6 +93,8 @@ impl Dialect {
             Self::OpenAi
         } else if path == "/api" || path.starts_with("/api/") {
             Self::Ollama
+        } else if path == "/v2" || path.starts_with("/v2/") {
+            Self::OpenInference
         } else {
             Self::Endpoint
         }
@@ -97,6 +107,7 @@ impl Dialect {
             Self::Endpoint => "endpoint",
             Self::OpenAi => "openai",
             Self::Ollama => "ollama",
+            Self::OpenInference => "oip",
         }
     }
 }
@@ -153,6 +164,10 @@ impl Router {
     fn at<'a>(&self, path: &'a str) -> Option<(Route<'a>, &'static str)> {
         if let Some(index) = self.endpoints.get(path) {
             return Some((Route::Endpoint(*index), "POST"));
+        }
+        if Dialect::of(path) == Dialect::OpenInference {
+            let (found, allow) = open_inference::at(path.strip_prefix("/v2")?)?;
+            return Some((Route::OpenInference(found), allow));
         }
         Some(match path {
             "/v1/chat/completions" => (Route::Chat, "POST"),
@@ -282,5 +297,8 @@ mod tests {
         assert_eq!(Dialect::of("/v1/embeddings"), Dialect::OpenAi);
         assert_eq!(Dialect::of("/v10"), Dialect::Endpoint);
         assert_eq!(Dialect::of("/api/chat"), Dialect::Ollama);
+        assert_eq!(Dialect::of("/v2"), Dialect::OpenInference);
+        assert_eq!(Dialect::of("/v2/models/a/infer"), Dialect::OpenInference);
+        assert_eq!(Dialect::of("/v2.1"), Dialect::Endpoint);
     }
 }

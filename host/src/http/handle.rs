@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::call::{Call, Followed};
-use super::dialect::{chat, endpoint, node, ollama, openai};
+use super::dialect::{chat, endpoint, node, oip, ollama, openai};
 use super::encoding::Encoding;
 use super::{Response, body, cors, full, respond};
 use crate::app::App;
@@ -21,7 +21,7 @@ use crate::edge;
 use crate::generation::Generation;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::reload;
-use crate::router::{self, Dialect, Miss, Ollama, Route};
+use crate::router::{self, Dialect, Miss, Ollama, OpenInference, Route};
 use crate::shutdown::Shutdown;
 
 /// The longest request id that is taken over from a client.
@@ -100,6 +100,7 @@ fn starting(parts: &Parts) -> Result<Response, RequestError> {
     match parts.uri.path() {
         "/healthz" => Ok(node::live()),
         "/readyz" => Ok(node::starting()),
+        "/v2/health/live" => Ok(oip::live()),
         _ => Err(HostFault::Starting.into()),
     }
 }
@@ -140,13 +141,18 @@ async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestErr
         Route::Ollama(Ollama::Tags) => Ok(ollama::tags(generation)),
         Route::Ollama(Ollama::Ps) => Ok(ollama::ps(generation)),
         Route::Ollama(path) => ollama::post(generation, path, received.await?).await,
+        Route::OpenInference(path) if path.has_body() => oip::post(generation, path, received.await?).await,
+        Route::OpenInference(path) => oip::get(app, generation, path),
     }
 }
 
 /// Lets a request through, by who sends it and how much of it there was; before its body is read.
 fn admit(generation: &Generation, route: Route<'_>, parts: &Parts, call: &Call) -> Result<(), RequestError> {
     let scope = match route {
-        Route::Live | Route::Ready | Route::Ollama(Ollama::Root) => return Ok(()),
+        Route::Live
+        | Route::Ready
+        | Route::Ollama(Ollama::Root)
+        | Route::OpenInference(OpenInference::Live | OpenInference::Ready) => return Ok(()),
         Route::Metrics | Route::Reload => Some(edge::ADMIN),
         _ => None,
     };
@@ -202,8 +208,8 @@ async fn received(arrived: Arrived<'_>, time_max: Duration) -> Result<Received, 
         parts,
         incoming,
     } = arrived;
-    // Ollama takes any, and those who use it with curl send what curl sends.
-    if call.dialect != Dialect::Ollama {
+    // Ollama takes any, and those who use it with curl send what curl sends; so does Triton, where a body may be tensors too.
+    if !matches!(call.dialect, Dialect::Ollama | Dialect::OpenInference) {
         check_media_type(&parts.headers)?;
     }
     let encoding = Encoding::of(&parts.headers)?;

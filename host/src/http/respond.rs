@@ -122,7 +122,7 @@ fn dress(dialect: Dialect, described: &Description<'_>, request_id: &str) -> (u1
     match dialect {
         Dialect::Endpoint => (described.status, endpoint_clothes(described, request_id)),
         Dialect::OpenAi => openai_clothes(described),
-        Dialect::Ollama => {
+        Dialect::Ollama | Dialect::OpenInference => {
             let status = if described.status == 422 {
                 400
             } else {
@@ -213,6 +213,8 @@ fn describe_client(fault: &ClientFault) -> Description<'_> {
             param: Some("model".to_owned()),
             ..Description::new(404, "model_not_found", message)
         },
+        ClientFault::UnknownVersion { .. } => Description::new(404, "version_not_found", message),
+        ClientFault::Unsupported(_) => Description::new(501, "unsupported", message),
         ClientFault::WrongTask { .. } => Description {
             param: Some("model".to_owned()),
             ..Description::new(400, "wrong_task", message)

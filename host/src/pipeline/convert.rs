@@ -90,7 +90,9 @@ fn tensor_out(tensor: model::Tensor) -> plugin::Tensor {
 /// The two enums of element types, which have the same names.
 macro_rules! elements {
     ($($name:ident)+) => {
-        fn element_in(element: plugin::Element) -> model::Element {
+        /// A plugin's element type as the models' types have it.
+        #[must_use]
+        pub fn element_in(element: plugin::Element) -> model::Element {
             match element { $(plugin::Element::$name => model::Element::$name,)+ }
         }
 

@@ -73,6 +73,17 @@ pub enum ClientFault {
     /// No endpoint has the name.
     #[error("the model `{0}` does not exist")]
     UnknownModel(String),
+    /// The model has no such version.
+    #[error("the model `{model}` has no version {version}; its only version is 1")]
+    UnknownVersion {
+        /// The endpoint.
+        model: String,
+        /// What was asked for.
+        version: String,
+    },
+    /// The protocol has it, and this node does not.
+    #[error("{0}")]
+    Unsupported(String),
     /// The endpoint's model does something else.
     #[error("`{endpoint}` is for {task}, which this path is not for")]
     WrongTask {

@@ -132,7 +132,12 @@ impl TextStream {
     }
 }
 
-fn decode(endpoint: &Ready, body: &[u8]) -> Result<Input, RequestError> {
+/// The model's input of a body on an endpoint's own path.
+///
+/// # Errors
+///
+/// Where the body is not as it must be.
+pub fn decode(endpoint: &Ready, body: &[u8]) -> Result<Input, RequestError> {
     let Value::Object(mut fields) = parse(body)? else {
         return Err(bad("dict_type", "", "Input should be an object").into());
     };

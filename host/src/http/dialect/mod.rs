@@ -4,6 +4,7 @@ pub mod chat;
 pub mod endpoint;
 pub mod messages;
 pub mod node;
+pub mod oip;
 pub mod ollama;
 pub mod openai;
 pub mod tensors;
@@ -195,10 +196,15 @@ pub fn finish_name(finish: Finish) -> &'static str {
 ///
 /// What is wrong with it, and at which byte.
 pub fn parse(body: &[u8]) -> Result<Value, ClientFault> {
-    serde_json::from_slice(body).map_err(|error| ClientFault::NotJson {
+    serde_json::from_slice(body).map_err(|error| not_json(body, &error))
+}
+
+/// A body that is not JSON, for the reason that its reader gives.
+fn not_json(body: &[u8], error: &serde_json::Error) -> ClientFault {
+    ClientFault::NotJson {
         at: offset_of(body, error.line(), error.column()),
         message: error.to_string(),
-    })
+    }
 }
 
 /// The byte at a line and column, as `serde_json` counts them.

@@ -1,0 +1,137 @@
+//! What the node and its models are, and whether they are ready.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::VERSION;
+use super::ports::{Port, Ports};
+use crate::app::App;
+use crate::backend::Backend;
+use crate::generation::{Endpoint, EndpointState, Generation, Ready};
+use crate::http::dialect::openai;
+use crate::http::handle::Received;
+use crate::http::{Response, respond};
+use crate::pipeline::RequestError;
+
+/// What of the protocol's extensions there is.
+const EXTENSIONS: [&str; 6] = [
+    "binary_tensor_data",
+    "classification",
+    "generate",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+];
+
+/// `GET /v2`.
+pub(super) fn server() -> Response {
+    let body = json!({ "name": "selvedge", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS });
+    respond::json(StatusCode::OK, &body)
+}
+
+/// `GET /v2/health/live`: the process answers.
+#[must_use]
+pub fn live() -> Response {
+    respond::json(StatusCode::OK, &json!({ "live": true }))
+}
+
+/// `GET /v2/health/ready`: whether it takes requests for at least one model. Clients look at the status alone.
+pub(super) fn ready(app: &App, generation: &Generation) -> Response {
+    let serves = generation.endpoints.iter().any(is_ready);
+    let ready = serves && !app.shutdown().is_draining();
+    respond::json(status(ready), &json!({ "live": true, "ready": ready }))
+}
+
+/// `GET /v2/models`.
+pub(super) fn models(generation: &Generation) -> Response {
+    let names: Vec<&str> = generation
+        .endpoints
+        .iter()
+        .map(|endpoint| &*endpoint.name)
+        .collect();
+    respond::json(StatusCode::OK, &json!({ "models": names }))
+}
+
+/// `GET /v2/models/{name}/ready`.
+pub(super) fn model_ready(endpoint: &Endpoint) -> Response {
+    let ready = is_ready(endpoint);
+    respond::json(status(ready), &json!({ "name": &*endpoint.name, "ready": ready }))
+}
+
+fn is_ready(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.state, EndpointState::Ready(_))
+}
+
+fn status(ready: bool) -> StatusCode {
+    if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+/// `GET /v2/models/{name}`.
+pub(super) fn model(endpoint: &Ready) -> Response {
+    let ports = Ports::of(endpoint);
+    let platform = match &endpoint.backend {
+        Backend::Model(_) => "onnx_onnxv1".to_owned(),
+        Backend::Upstream(upstream) => format!("upstream_{}", upstream.options().kind.name()),
+    };
+    let list = |ports: &[Port]| ports.iter().map(Port::metadata).collect::<Vec<_>>();
+    let body = json!({
+        "name": &*endpoint.name, "versions": [VERSION], "platform": platform,
+        "inputs": list(&ports.inputs), "outputs": list(&ports.outputs),
+    });
+    respond::json(StatusCode::OK, &body)
+}
+
+/// `GET /v2/models/{name}/config`. Dimensions are whole, with the batch's: `max_batch_size` is 0.
+pub(super) fn config(endpoint: &Ready) -> Response {
+    let ports = Ports::of(endpoint);
+    let (platform, backend) = match &endpoint.backend {
+        Backend::Model(_) => ("onnxruntime_onnx", "onnxruntime"),
+        Backend::Upstream(upstream) => ("", upstream.options().kind.name()),
+    };
+    let list = |ports: &[Port]| ports.iter().map(Port::config).collect::<Vec<_>>();
+    let body = json!({
+        "name": &*endpoint.name, "platform": platform, "backend": backend, "max_batch_size": 0,
+        "version_policy": { "latest": { "num_versions": 1 } },
+        "input": list(&ports.inputs), "output": list(&ports.outputs),
+    });
+    respond::json(StatusCode::OK, &body)
+}
+
+/// `POST /v2/repository/index`: all models, or with `"ready": true` those that serve.
+///
+/// # Errors
+///
+/// Where there is a body and it is no object.
+pub(super) fn index(generation: &Generation, received: &Received) -> Result<Response, RequestError> {
+    let fields = if received.body.is_empty() {
+        serde_json::Map::new()
+    } else {
+        openai::object(&received.body)?
+    };
+    let ready_only = match fields.get("ready") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(ready)) => *ready,
+        Some(_) => return Err(super::bad("bool_type", "ready", "`ready` must be true or false").into()),
+    };
+    let shown = generation
+        .endpoints
+        .iter()
+        .filter(|endpoint| !ready_only || is_ready(endpoint));
+    let entries: Vec<Value> = shown.map(entry).collect();
+    Ok(respond::json(StatusCode::OK, &entries))
+}
+
+fn entry(endpoint: &Endpoint) -> Value {
+    let (state, reason) = match &endpoint.state {
+        EndpointState::Ready(_) => ("READY", ""),
+        EndpointState::Broken(_) => (
+            "UNAVAILABLE",
+            "its model or a plugin cannot be loaded: see /readyz",
+        ),
+    };
+    json!({ "name": &*endpoint.name, "version": VERSION, "state": state, "reason": reason })
+}
