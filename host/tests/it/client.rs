@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Headers that an answer may have; another one is a leak or a mistake.
-const HEADERS: [&str; 23] = [
+const HEADERS: [&str; 24] = [
     "content-type",
     "content-length",
     "date",
@@ -19,6 +19,7 @@ const HEADERS: [&str; 23] = [
     "cache-control",
     "x-accel-buffering",
     "transfer-encoding",
+    "inference-header-content-length",
     "www-authenticate",
     "access-control-allow-origin",
     "access-control-allow-headers",

@@ -58,23 +58,24 @@ pub(crate) fn demo_config(extra: &str) -> String {
 /// A host that tests which change nothing share.
 pub(crate) fn demo() -> &'static TestHost {
     static DEMO: OnceLock<TestHost> = OnceLock::new();
-    DEMO.get_or_init(|| {
-        // A static is never dropped: the host ends with the thread that started it, which lives as long as the process.
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let keep = move || {
-            sender
-                .send(TestHost::start(&demo_config("")))
-                .expect("somebody waits");
-            loop {
-                std::thread::park();
-            }
-        };
-        std::thread::Builder::new()
-            .name("demo".to_owned())
-            .spawn(keep)
-            .expect("a thread");
-        receiver.recv().expect("the demo starts")
-    })
+    DEMO.get_or_init(|| kept(demo_config("")))
+}
+
+/// A host that lives as long as the process.
+pub(crate) fn kept(config: String) -> TestHost {
+    // A static is never dropped: the host ends with the thread that started it, which lives as long as the process.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let keep = move || {
+        sender.send(TestHost::start(&config)).expect("somebody waits");
+        loop {
+            std::thread::park();
+        }
+    };
+    std::thread::Builder::new()
+        .name("host".to_owned())
+        .spawn(keep)
+        .expect("a thread");
+    receiver.recv().expect("the host starts")
 }
 
 impl TestHost {

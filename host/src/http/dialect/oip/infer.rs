@@ -148,11 +148,13 @@ fn texts_of(ports: &Ports, request: &Request) -> Result<Vec<String>, RequestErro
     };
     signature.check_tensors(&request.inputs)?;
     let bytes = request.inputs.first().map_or(&[][..], |(_, tensor)| &tensor.data);
-    let text = |(place, bytes): (usize, &[u8])| match std::str::from_utf8(bytes) {
-        Ok("") => Err(bad("string_too_short", "inputs", format!("text {place} is empty")).into()),
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(bad("value_error", "inputs", format!("text {place} is not UTF-8")).into()),
+    let text = |(place, bytes): (usize, &[u8])| match String::from_utf8_lossy(bytes) {
+        text if text.is_empty() => {
+            Err(bad("string_too_short", "inputs", format!("text {place} is empty")).into())
+        }
+        text => Ok(text.into_owned()),
     };
+    // They are UTF-8: the signature's check was that too.
     let texts = counted(bytes).unwrap_or_default();
     texts.into_iter().enumerate().map(text).collect()
 }

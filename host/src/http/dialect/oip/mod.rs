@@ -21,12 +21,12 @@ pub use metadata::live;
 
 use std::sync::Arc;
 
-use super::ready;
+use super::enter;
 use crate::app::App;
-use crate::generation::{Endpoint, Generation, Ready};
+use crate::generation::{Endpoint, EndpointState, Generation, Ready};
 use crate::http::Response;
 use crate::http::handle::Received;
-use crate::pipeline::{ClientFault, RequestError};
+use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::router::{Asked, OpenInference};
 
 /// The version of every model: an endpoint has one.
@@ -68,7 +68,7 @@ pub async fn post(
 ) -> Result<Response, RequestError> {
     match path {
         OpenInference::Model { name, version, asked } => {
-            let endpoint: &Arc<Ready> = ready(find(generation, name, version)?)?;
+            let endpoint = enter(find(generation, name, version)?, &received)?;
             match asked {
                 Asked::Generate => generate::whole(endpoint, received).await,
                 Asked::GenerateStream => generate::streamed(endpoint, received).await,
@@ -81,6 +81,17 @@ pub async fn post(
             Err(refuse_to_load(&received.body).into())
         }
         _ => Err(ClientFault::Method { allow: "GET, HEAD" }.into()),
+    }
+}
+
+/// An endpoint that serves, to be described: who may use it does not matter.
+fn ready(endpoint: &Endpoint) -> Result<&Arc<Ready>, HostFault> {
+    match &endpoint.state {
+        EndpointState::Ready(ready) => Ok(ready),
+        EndpointState::Broken(reasons) => Err(HostFault::Unavailable {
+            endpoint: endpoint.name.as_ref().to_owned(),
+            reason: reasons.join("; "),
+        }),
     }
 }
 

@@ -65,22 +65,16 @@ pub(super) fn read(body: &Bytes, ports: &Ports) -> Result<Request, ClientFault> 
     })
 }
 
-/// The shape of so many elements, where it can be told: one dimension may be open, or all where there is one element.
+/// The shape of so many elements, where it can be told: one dimension may be open, or several where there is one element.
 fn raw_shape(port: &Port, count: usize) -> Option<Vec<usize>> {
     let open = port.shape.iter().filter(|dim| **dim < 0).count();
-    if open > 1 && count != 1 {
-        return None;
-    }
-    let fixed = port.shape.iter().filter_map(|dim| usize::try_from(*dim).ok());
-    let fixed = fixed.clone().try_fold(1_usize, usize::checked_mul)?;
-    let rest = if count == 0 && open == 1 {
-        Some(0)
-    } else {
-        count.checked_div(fixed)
+    let mut fixed = port.shape.iter().filter_map(|dim| usize::try_from(*dim).ok());
+    let fixed = fixed.try_fold(1_usize, usize::checked_mul)?;
+    let rest = match open {
+        0 => (fixed == count).then_some(1),
+        1 => (fixed > 0 && count.is_multiple_of(fixed)).then(|| count / fixed),
+        _ => (fixed == 1 && count == 1).then_some(1),
     }?;
-    if rest.checked_mul(fixed) != Some(count) || (open == 0 && rest != 1) {
-        return None;
-    }
     let dim = |dim: &i64| usize::try_from(*dim).unwrap_or(rest);
     Some(port.shape.iter().map(dim).collect())
 }

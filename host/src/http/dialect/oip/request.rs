@@ -302,6 +302,11 @@ pub(super) fn check_bytes(
     let Some(size) = element.size() else {
         let found = counted(bytes)
             .ok_or("its bytes must be, for each element, its length in 4 bytes and then itself")?;
+        if let Some(place) = found.iter().position(|text| std::str::from_utf8(text).is_err()) {
+            return Err(format!(
+                "element {place} is not UTF-8, and a model takes no other texts"
+            ));
+        }
         if found.len() == count {
             return Ok(());
         }
