@@ -75,6 +75,9 @@ for binary in (True, False):
 mixed = [tensor(name, values, "INT64", place == 0) for place, (name, values) in enumerate(feeds.items())]
 result = client.infer("tensors", mixed, model_version="1", timeout=10_000_000, priority=1)
 np.testing.assert_allclose(result.as_numpy(names[0]), expected[names[0]], rtol=1e-4, atol=1e-5)
+for packed in ("gzip", "deflate"):
+    result = client.infer("tensors", inputs, request_compression_algorithm=packed)
+    np.testing.assert_allclose(result.as_numpy(names[0]), expected[names[0]], rtol=1e-4, atol=1e-5)
 waiting = [client.async_infer("tensors", inputs) for _ in range(4)]
 for one in waiting:
     np.testing.assert_allclose(one.get_result().as_numpy(names[0]), expected[names[0]], rtol=1e-4, atol=1e-5)
