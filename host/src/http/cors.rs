@@ -14,7 +14,7 @@ use crate::config::Cors;
 /// What a page may read of an answer besides its body.
 const EXPOSED: &str = "x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, \
                        x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, \
-                       x-ratelimit-reset-tokens";
+                       x-ratelimit-reset-tokens, inference-header-content-length";
 
 /// The answer to a browser that asks whether it may send a request, where origins are configured.
 #[must_use]
