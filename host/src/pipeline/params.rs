@@ -125,7 +125,7 @@ impl Params {
             sampling.top_k = usize::try_from(count).unwrap_or_default();
         }
         if let Some(seed) = given(fields, "seed") {
-            let bits = seed.as_i64().map(i64::cast_unsigned).or_else(|| seed.as_u64());
+            let bits = seed.as_i64().map(i64::cast_unsigned).or_else(|| natural(seed));
             sampling.seed = bits.ok_or_else(|| bad("seed", "must be a whole number of 64 bits"))?;
         }
         if let Some(bias) = logit_bias(fields)? {
@@ -164,7 +164,7 @@ fn whole(fields: &Map<String, Value>, key: &str, from: u64, to: u64) -> Result<O
     let Some(value) = given(fields, key) else {
         return Ok(None);
     };
-    match value.as_u64().filter(|value| (from..=to).contains(value)) {
+    match natural(value).filter(|value| (from..=to).contains(value)) {
         Some(value) => Ok(Some(value)),
         None => Err(bad(
             key,
@@ -174,6 +174,23 @@ fn whole(fields: &Map<String, Value>, key: &str, from: u64, to: u64) -> Result<O
             ),
         )),
     }
+}
+
+/// A whole number of at least 0, also where it is written as `1.0`: JSON has one kind of number.
+#[must_use]
+pub fn natural(value: &Value) -> Option<u64> {
+    /// Beyond this, a float no longer tells neighbours apart.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let written = value
+        .as_f64()
+        .filter(|float| float.fract() == 0.0 && (0.0..=EXACT_MAX).contains(float));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole and within range"
+    )]
+    let whole = written.map(|float| float as u64);
+    value.as_u64().or(whole)
 }
 
 fn number(fields: &Map<String, Value>, key: &str, from: f32, to: f32) -> Result<Option<f32>, ClientFault> {
@@ -333,6 +350,8 @@ mod tests {
             (u64::MAX, Some(3))
         );
         assert_eq!(params.sampling.logit_bias, [(5, -100.0)]);
+        let params = read(json!({ "max_tokens": 7.0, "seed": 3.0 })).expect("whole all the same");
+        assert_eq!((params.tokens_max, params.sampling.seed), (Some(7), 3));
     }
 
     #[test]
@@ -350,6 +369,7 @@ mod tests {
             ),
             (json!({ "max_tokens": -1 }), "and is -1"),
             (json!({ "max_tokens": 1e30 }), "`max_tokens`"),
+            (json!({ "max_tokens": 1.5 }), "and is 1.5"),
             (
                 json!({ "temperature": 3 }),
                 "`temperature` must be a number from 0 to 2, and is 3",

@@ -233,6 +233,71 @@ fn a_validator_s_refusal_wears_openai_s_clothes_there() {
 }
 
 #[test]
+fn a_flag_that_is_none_is_refused_rather_than_guessed() {
+    let client = demo().client();
+    let problem = client
+        .post("/assistant", r#"{"prompt":"a","stream":"yes"}"#)
+        .problem();
+    assert_eq!(
+        (&problem["type"], &problem["loc"]),
+        (&json!("bool_type"), &json!(["body", "stream"]))
+    );
+    for (path, body, field) in [
+        (
+            "/api/chat",
+            r#"{"model":"assistant","messages":[{"role":"user","content":"a"}],"stream":1}"#,
+            "stream",
+        ),
+        (
+            "/api/generate",
+            r#"{"model":"assistant","prompt":"a","raw":"yes"}"#,
+            "raw",
+        ),
+        (
+            "/api/chat",
+            r#"{"model":"assistant","messages":[],"options":{"top_k":{}}}"#,
+            "options.top_k",
+        ),
+        (
+            "/api/embed",
+            r#"{"model":"embed","input":"a","dimensions":"all"}"#,
+            "dimensions",
+        ),
+    ] {
+        let answer = client.post(path, body);
+        let said = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == 400 && said.contains(field), "{path}: {said}");
+    }
+    let options = r#"{"model":"assistant","messages":[{"role":"user","content":"a"}],"stream_options":[]}"#;
+    let answer = client.post("/v1/chat/completions", options);
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["param"]),
+        (400, &json!("stream_options"))
+    );
+}
+
+#[test]
+fn a_whole_number_may_be_written_with_a_point() {
+    let tokens = |ids: &str| {
+        demo()
+            .client()
+            .post("/v1/embeddings", format!(r#"{{"model":"embed","input":{ids}}}"#))
+    };
+    assert_eq!(
+        tokens("[101.0,102]").json()["data"],
+        tokens("[101,102]").json()["data"]
+    );
+    assert_eq!(
+        (
+            tokens("[101.5]").status,
+            tokens("[-1.0]").status,
+            tokens("[1e300]").status
+        ),
+        (400, 400, 400)
+    );
+}
+
+#[test]
 fn a_problem_does_not_send_a_long_input_back() {
     let body = json!({ "other": "x".repeat(1 << 20) }).to_string();
     let answer = demo().client().post("/classify", &body);

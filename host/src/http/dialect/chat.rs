@@ -17,7 +17,7 @@ use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
 use crate::pipeline::generate::{Choice, Counts, Told};
 use crate::pipeline::order::{Order, Prompt};
-use crate::pipeline::params::Params;
+use crate::pipeline::params::{Params, natural};
 use crate::pipeline::{ClientFault, RequestError};
 use crate::router::Dialect;
 
@@ -128,7 +128,7 @@ fn prompt(fields: &Map<String, Value>) -> Result<Prompt, ClientFault> {
         )
     };
     let tokens = |ids: &[Value]| {
-        let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let id = |id: &Value| natural(id).and_then(|id| u32::try_from(id).ok());
         ids.iter()
             .map(id)
             .collect::<Option<Vec<_>>>()
@@ -193,8 +193,12 @@ impl Head {
             Some(_) => Err(bad("invalid_type", key, format!("`{key}` must be true or false"))),
         };
         let usage = match fields.get("stream_options") {
+            None | Some(Value::Null) => false,
             Some(Value::Object(options)) => flag(options, "include_usage")?,
-            _ => false,
+            Some(_) => {
+                let key = "stream_options";
+                return Err(bad("invalid_type", key, format!("`{key}` must be an object")));
+            }
         };
         let prefix = match kind {
             Kind::Chat => "chatcmpl",

@@ -47,8 +47,9 @@ pub async fn answer(endpoint: &Endpoint, received: Received) -> Result<Response,
 
 /// Generates text; bit by bit where the body says `"stream": true`.
 async fn text(endpoint: &Arc<Ready>, received: &Received, body: &Value) -> Result<Response, RequestError> {
+    let streams = streams(endpoint, body)?;
     let mut timed = generate(endpoint, received, Dialect::Endpoint, |body| Ok(order(body)?)).await?;
-    if !body["stream"].as_bool().unwrap_or(endpoint.stream) {
+    if !streams {
         let completed = timed.complete().await?;
         if let Some(text) = completed.json {
             return Ok(respond::raw_json(StatusCode::OK, text.into_bytes()));
@@ -76,6 +77,15 @@ async fn text(endpoint: &Arc<Ready>, received: &Received, body: &Value) -> Resul
         stream,
         TextStream::next,
     ))
+}
+
+/// Whether the answer is to come bit by bit.
+fn streams(endpoint: &Ready, body: &Value) -> Result<bool, ClientFault> {
+    match &body["stream"] {
+        Value::Null => Ok(endpoint.stream),
+        Value::Bool(streams) => Ok(*streams),
+        _ => Err(bad("bool_type", "stream", "Input should be a valid boolean")),
+    }
 }
 
 fn order(body: &[u8]) -> Result<Order, ClientFault> {

@@ -23,7 +23,7 @@ use crate::http::handle::Received;
 use crate::http::{Response, full, respond, sse};
 use crate::pipeline::generate::{Counts, Told};
 use crate::pipeline::order::{Order, Prompt};
-use crate::pipeline::params::Params;
+use crate::pipeline::params::{Params, natural};
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::router::{Dialect, Ollama};
 use crate::upstream;
@@ -80,7 +80,9 @@ async fn embed(endpoint: &Arc<Ready>, path: Ollama, received: &Received) -> Resu
         return Err(wrong_task(endpoint).into());
     }
     let decode = |body: &[u8]| Ok(Input::Texts(embed_inputs(path, &openai::object(body)?)?));
-    embed_inputs(path, &openai::object(&received.body)?)?;
+    let fields = openai::object(&received.body)?;
+    embed_inputs(path, &fields)?;
+    let dimensions = dimensions(&fields)?;
     let answer = run(endpoint, received, Dialect::Ollama, decode).await?;
     let Output::Embeddings(mut vectors) = answer.output else {
         let reason = "a post-processor left something else than embeddings".to_owned();
@@ -94,13 +96,7 @@ async fn embed(endpoint: &Arc<Ready>, path: Ollama, received: &Received) -> Resu
             &json!({ "embedding": vectors.pop() }),
         ));
     }
-    let fields = openai::object(&received.body)?;
-    if let Some(dimensions) = fields
-        .get("dimensions")
-        .and_then(Value::as_u64)
-        .filter(|dimensions| *dimensions > 0)
-    {
-        let dimensions = usize::try_from(dimensions).unwrap_or(usize::MAX);
+    if let Some(dimensions) = dimensions {
         for vector in &mut vectors {
             selvedge_model::model::shorten(vector, dimensions);
         }
@@ -112,6 +108,17 @@ async fn embed(endpoint: &Arc<Ready>, path: Ollama, received: &Received) -> Resu
             "load_duration": 0, "prompt_eval_count": answer.usage.prompt_tokens,
         }),
     ))
+}
+
+/// The length that vectors are to have; none, and 0, is all of it.
+fn dimensions(fields: &Map<String, Value>) -> Result<Option<usize>, ClientFault> {
+    match fields.get("dimensions").filter(|value| !value.is_null()) {
+        None => Ok(None),
+        Some(value) => match natural(value) {
+            Some(count) => Ok(usize::try_from(count).ok().filter(|count| *count > 0)),
+            None => Err(bad("dimensions", "must be a whole number of at least 0")),
+        },
+    }
 }
 
 fn embed_inputs(path: Ollama, fields: &Map<String, Value>) -> Result<Vec<Text>, ClientFault> {
@@ -165,13 +172,15 @@ async fn text(
         model,
         started: Instant::now(),
     };
+    let streams = flag(fields, "stream")?.unwrap_or(true);
+    check(fields)?;
     if let Some(reason) = only_loads(path, fields) {
         return Ok(respond::json(StatusCode::OK, &lines.line("", Some(reason))));
     }
     order(path, fields)?;
     let decode = |body: &[u8]| Ok(order(path, &openai::object(body)?)?);
     let mut timed = generate(endpoint, &received, Dialect::Ollama, decode).await?;
-    if fields.get("stream") == Some(&Value::Bool(false)) {
+    if !streams {
         let completed = timed.complete().await?;
         let first = timed.running().first_at();
         let choice = &completed.choices[0];
@@ -189,6 +198,23 @@ async fn text(
         over: false,
     };
     Ok(sse::response("application/x-ndjson", limit, stream, Stream::next))
+}
+
+/// What must be right also where there is nothing to write.
+fn check(fields: &Map<String, Value>) -> Result<(), ClientFault> {
+    refuse_unsupported(fields)?;
+    params(fields.get("options"))?;
+    structure(fields.get("format"))?;
+    Ok(())
+}
+
+/// A field that is true or false, where it is there.
+fn flag(fields: &Map<String, Value>, key: &str) -> Result<Option<bool>, ClientFault> {
+    match fields.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(_) => Err(bad(key, "must be true or false")),
+    }
 }
 
 /// A request without a prompt loads a model, or with `keep_alive: 0` unloads it; here it stays.
@@ -218,7 +244,7 @@ fn order(path: Ollama, fields: &Map<String, Value>) -> Result<Order, ClientFault
             role: role.to_owned(),
             content,
         };
-        if fields.get("raw") == Some(&Value::Bool(true)) {
+        if flag(fields, "raw")? == Some(true) {
             Prompt::Text(prompt)
         } else {
             let system = text("system")?.map(|system| message("system", system));

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::generation::Generation;
 use crate::http::handle::Received;
 use crate::http::{Response, respond};
+use crate::pipeline::params::natural;
 use crate::pipeline::{Answer, ClientFault, HostFault, RequestError};
 use crate::router::Dialect;
 
@@ -151,7 +152,7 @@ impl Wanted {
         };
         let dimensions = match fields.get("dimensions") {
             None | Some(Value::Null) => None,
-            Some(value) => match value.as_u64().filter(|dimensions| *dimensions > 0) {
+            Some(value) => match natural(value).filter(|dimensions| *dimensions > 0) {
                 Some(dimensions) => Some(usize::try_from(dimensions).unwrap_or(usize::MAX)),
                 None => {
                     return Err(bad(
@@ -245,7 +246,7 @@ fn tokens_of(ids: &[Value], param: &str) -> Result<Text, ClientFault> {
             format!("`{param}` must have at least one token"),
         ));
     }
-    let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+    let id = |id: &Value| natural(id).and_then(|id| u32::try_from(id).ok());
     let ids: Option<Vec<u32>> = ids.iter().map(id).collect();
     ids.map(Text::Tokens).ok_or_else(|| {
         bad(
