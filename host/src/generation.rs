@@ -13,6 +13,8 @@ use selvedge_plugin::{AttachOptions, Attachment, Plugin, Sandbox, Stage, Start};
 use crate::backend::{self, Backend};
 use crate::config::{self, Config, OnError, Startup};
 use crate::edge::{Authority, Edge, Limiter};
+use crate::openapi::subject::{self, Known};
+use crate::openapi::{Document, Subject};
 use crate::reload::ModelSource;
 use crate::router::Router;
 use crate::telemetry::Meters;
@@ -35,6 +37,8 @@ pub struct Generation {
     pub sources: Vec<ModelSource>,
     /// Why plugins cannot be read, whether an endpoint uses them or not.
     pub unreadable: Vec<String>,
+    /// What there is to call.
+    pub document: Document,
 }
 
 /// An endpoint.
@@ -124,10 +128,11 @@ impl Generation {
     /// Loads models and plugins, both at once, and joins them to endpoints. `tell` is told of each step.
     pub async fn build(number: u64, config: Arc<Config>, means: Means<'_>, tell: impl Fn(&str)) -> Self {
         let (config, sandbox) = (&config, means.sandbox);
-        let ((models, sources), (plugins, unreadable)) = tokio::join!(
+        let ((models, sources), (plugins, known, unreadable)) = tokio::join!(
             backend::load(config, means.runtime, means.before, &tell),
             load_plugins(config, sandbox, &tell)
         );
+        let document = Document::new(&subject(config, &models, &known));
         let models_by_name: Backends<'_> = models
             .iter()
             .map(|(name, model)| (name.as_str(), model))
@@ -154,6 +159,7 @@ impl Generation {
             models,
             sources,
             unreadable,
+            document,
         }
     }
 }
@@ -177,7 +183,7 @@ async fn load_plugins(
     config: &Config,
     sandbox: &Sandbox,
     tell: &impl Fn(&str),
-) -> (Vec<Attachments>, Vec<String>) {
+) -> (Vec<Attachments>, HashMap<String, Known>, Vec<String>) {
     let read = config
         .plugins
         .iter()
@@ -205,7 +211,34 @@ async fn load_plugins(
         .values()
         .filter_map(|plugin| plugin.as_ref().err().cloned())
         .collect();
-    (attachments, unreadable)
+    let readable = plugins
+        .iter()
+        .filter_map(|(name, plugin)| Some((name, plugin.as_ref().ok()?)));
+    let known = readable.map(|(name, plugin)| ((*name).to_owned(), Known::from(&**plugin)));
+    (attachments, known.collect(), unreadable)
+}
+
+/// What the document is made of: the models as they were loaded, and by their cards where they were not.
+fn subject(
+    config: &Config,
+    models: &[(String, Result<Backend, String>)],
+    known: &HashMap<String, Known>,
+) -> Subject {
+    let model = |name: &str| {
+        let loaded = models.iter().find(|(other, _)| other == name);
+        if let Some((_, Ok(Backend::Model(model)))) = loaded {
+            return subject::Model {
+                task: Some(model.card().task),
+                card: Some(model.card().clone()),
+                signature: Some(model.signature().clone()),
+                vocabulary: model.vocabulary(),
+            };
+        }
+        let configured = config.models.iter().find(|(other, _)| other == name);
+        let read = configured.and_then(|(_, model)| subject::Model::read(model).ok());
+        read.unwrap_or_default()
+    };
+    Subject::new(config, model, |name| known.get(name).cloned())
 }
 
 fn read_plugin(sandbox: &Sandbox, name: &str, plugin: &config::Plugin) -> Result<Arc<Plugin>, String> {

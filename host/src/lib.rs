@@ -19,6 +19,8 @@ pub mod upstream;
 
 pub mod pipeline;
 
+pub mod openapi;
+
 pub mod http;
 
 pub mod app;

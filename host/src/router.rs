@@ -35,6 +35,10 @@ pub enum Route<'a> {
     Reload,
     /// `GET /readyz`: which models, plugins and endpoints are ready, and why not.
     Ready,
+    /// `GET /openapi.json`: what there is to call, for programs.
+    Document,
+    /// `GET /docs`: the same as a page, for people.
+    Docs,
 }
 
 /// Ollama's paths.
@@ -186,6 +190,8 @@ impl Router {
             "/healthz" => (Route::Live, "GET, HEAD"),
             "/readyz" => (Route::Ready, "GET, HEAD"),
             "/metrics" => (Route::Metrics, "GET, HEAD"),
+            "/openapi.json" => (Route::Document, "GET, HEAD"),
+            "/docs" => (Route::Docs, "GET, HEAD"),
             _ => (
                 Route::Model(path.strip_prefix("/v1/models/").filter(|id| !id.is_empty())?),
                 "GET, HEAD",

@@ -351,6 +351,12 @@ impl Model {
         &self.shared.signature
     }
 
+    /// Tokens that there are; their ids go up to one less. None where it takes no tokens.
+    #[must_use]
+    pub fn vocabulary(&self) -> Option<usize> {
+        self.shared.tokenizer.as_ref().map(Tokenizer::vocabulary)
+    }
+
     /// What it runs on.
     #[must_use]
     pub fn device(&self) -> &DeviceReport {

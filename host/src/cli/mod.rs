@@ -3,6 +3,7 @@
 mod check;
 mod key;
 mod model;
+mod openapi;
 mod plugin;
 mod progress;
 mod serve;
@@ -40,6 +41,8 @@ enum Command {
     /// Make, list and revoke callers' keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Write the OpenAPI document of a configuration to standard output, without starting anything.
+    Openapi(openapi::OpenapiArguments),
     /// Look at models.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -107,6 +110,7 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Key(command) => key::run(command),
+        Command::Openapi(arguments) => openapi::run(arguments),
         Command::Model(command) => model::run(command),
         Command::Plugin(command) => plugin::run(command),
     }

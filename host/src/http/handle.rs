@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::ORIGIN;
+use http::header::{IF_NONE_MATCH, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use super::call::{Call, Followed};
 use super::dialect::{chat, endpoint, node, oip, ollama, openai};
 use super::encoding::Encoding;
-use super::{Response, body, cors, full, respond};
+use super::{Response, body, cors, docs, full, respond};
 use crate::app::App;
 use crate::edge;
 use crate::generation::Generation;
@@ -124,10 +124,13 @@ async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestErr
         Route::Endpoint(index) => generation.endpoints[index].timeout,
         _ => generation.config.server.request_timeout.0,
     };
+    let known = parts.headers.get(IF_NONE_MATCH).cloned();
     let received = received(arrived, time_max);
     match route {
         Route::Live => Ok(node::live()),
         Route::Ready => Ok(node::ready(app, generation)),
+        Route::Document => Ok(docs::document(&generation.document, known.as_ref())),
+        Route::Docs => Ok(docs::page(known.as_ref())),
         Route::Metrics => Ok(node::metrics(app, generation)),
         Route::Reload => Ok(respond::json(StatusCode::OK, &reload::reload(app).await?)),
         Route::Models => Ok(openai::models(app, generation)),
@@ -149,8 +152,10 @@ async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestErr
 /// Lets a request through, by who sends it and how much of it there was; before its body is read.
 fn admit(generation: &Generation, route: Route<'_>, parts: &Parts, call: &Call) -> Result<(), RequestError> {
     let scope = match route {
+        // The page itself tells nothing; the document that it reads asks for a key like anything else.
         Route::Live
         | Route::Ready
+        | Route::Docs
         | Route::Ollama(Ollama::Root)
         | Route::OpenInference(OpenInference::Live | OpenInference::Ready) => return Ok(()),
         Route::Metrics | Route::Reload => Some(edge::ADMIN),

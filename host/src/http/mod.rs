@@ -8,6 +8,7 @@ pub mod call;
 pub mod connection;
 pub mod cors;
 pub mod dialect;
+pub mod docs;
 pub mod encoding;
 pub mod handle;
 pub mod listener;
