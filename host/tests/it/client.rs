@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Headers that an answer may have; another one is a leak or a mistake.
-const HEADERS: [&str; 24] = [
+const HEADERS: [&str; 27] = [
     "content-type",
     "content-length",
     "date",
@@ -32,6 +32,9 @@ const HEADERS: [&str; 24] = [
     "x-ratelimit-limit-tokens",
     "x-ratelimit-remaining-tokens",
     "x-ratelimit-reset-tokens",
+    "etag",
+    "content-security-policy",
+    "x-content-type-options",
 ];
 
 /// Sends requests to one host, each on a connection of its own.

@@ -17,6 +17,7 @@ mod metrics;
 mod open_inference;
 mod open_inference_faults;
 mod open_inference_refusals;
+mod openapi;
 mod python_clients;
 mod reload;
 mod tls;

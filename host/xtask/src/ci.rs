@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::run::{Root, Tool, cargo, say};
-use crate::{models, plugins, promtool, python, setup, tidy};
+use crate::{browser, models, plugins, promtool, python, setup, tidy};
 
 /// Everything.
 pub(crate) fn run(root: &Root) -> Result<()> {
@@ -66,6 +66,7 @@ fn clippy_and_docs(root: &Root) -> Result<()> {
 pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
     setup(root, false)?;
     let (python, llama) = (python::interpreter(root)?, python::llama(root)?);
+    browser::find_or_install();
     if rest.is_empty() {
         say("testing the plugins' cores");
         let plugins = Tool::new("cargo").current_dir(root.join("plugins"));

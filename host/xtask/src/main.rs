@@ -1,6 +1,7 @@
 //! `cargo xtask`: set-up, builds, checks and benches, for people who work on Selvedge. Each says what it does, and does
 //! nothing twice.
 
+mod browser;
 mod ci;
 mod models;
 mod onnxruntime;
