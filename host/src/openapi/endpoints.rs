@@ -34,7 +34,7 @@ fn operation(endpoint: &Endpoint, subject: &Subject, sections: &mut Sections) ->
         let event = sections.schema(&format!("{name}.event"), task::event());
         content["text/event-stream"] = events(event, "An event, where the body says `\"stream\": true`.");
     }
-    let statuses = [errors::READ.as_slice(), &errors::WORK, &[415, 422]].concat();
+    let statuses = [errors::READ.as_slice(), &errors::WORK, &[422]].concat();
     let operation = Operation {
         tag: TAG,
         id: format!("endpoint_{name}"),

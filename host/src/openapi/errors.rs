@@ -7,7 +7,10 @@ use super::{Auth, Sections};
 use crate::router::Dialect;
 
 /// Statuses of a request whose body is read.
-pub(super) const READ: [u16; 5] = [400, 408, 413, 500, 503];
+pub(super) const READ: [u16; 7] = [400, 408, 413, 415, 429, 500, 503];
+
+/// Statuses of a request without a body.
+pub(super) const ASK: [u16; 3] = [429, 500, 503];
 
 /// Statuses of a request that plugins and a model, or another server, work on, besides.
 pub(super) const WORK: [u16; 2] = [502, 504];
@@ -20,7 +23,7 @@ fn meaning(status: u16) -> &'static str {
         404 => "There is nothing of this name.",
         408 => "The body did not come in time.",
         413 => "The body is longer than the node takes.",
-        415 => "The body is not JSON by its own account.",
+        415 => "The body is of another type, by its own account, than JSON.",
         422 => "The body is not as the endpoint wants it.",
         429 => "The caller is over a limit of its own; `retry-after` says when to try again.",
         502 => "A plugin, the model or the server behind it failed on this request.",
@@ -109,7 +112,7 @@ pub(super) fn responses(
 ) -> Map<String, Value> {
     let callers: &[u16] = match auth {
         Auth::None => &[],
-        Auth::Keys | Auth::Jwt => &[401, 403, 429],
+        Auth::Keys | Auth::Jwt => &[401, 403],
     };
     let mut statuses: Vec<u16> = statuses.into_iter().chain(callers.iter().copied()).collect();
     statuses.sort_unstable();

@@ -63,7 +63,7 @@ pub fn describe(subject: &Subject) -> Value {
     endpoints::describe(subject, &mut sections);
     openai::describe(subject, &mut sections);
     ollama::describe(subject, &mut sections);
-    node::describe(&mut sections);
+    node::describe(subject.auth, &mut sections);
     security::describe(subject.auth, &mut sections);
     json!({
         "openapi": "3.1.0",

@@ -9,49 +9,67 @@ use crate::router::Dialect;
 
 const TAG: &str = "Node";
 
-/// Writes its operations. None of them asks who calls.
-pub(super) fn describe(sections: &mut Sections) {
+/// Writes its operations. Anybody may ask how the node is; what it serves and what it counts is told as `auth` has it.
+pub(super) fn describe(auth: Auth, sections: &mut Sections) {
     sections.tag(TAG, "How the node is, and what it serves.");
     let alive = object(json!({ "status": { "const": "alive" } }), &["status"]);
     let live = get(
         "live",
         "Whether the process lives",
         ("It does.", json_content(alive)),
-        sections,
     );
+    let live = live.describe(sections);
     sections.operation("get", "/healthz", live);
     let readiness = json_content(sections.schema("Readiness", readiness()));
     let answer = ("At least one endpoint serves.", readiness.clone());
-    let mut ready = get(
+    let ready = get(
         "ready",
         "Which models, plugins and endpoints are ready, and why not",
         answer,
-        sections,
     );
+    let mut ready = ready.describe(sections);
     ready["responses"]["503"] = json!({
         "description": "The node starts or drains, or no endpoint serves.",
         "headers": errors::headers(200),
         "content": readiness,
     });
     sections.operation("get", "/readyz", ready);
-    let document = ("OpenAPI 3.1.", json_content(json!({ "type": "object" })));
-    let document = cached(get("openapi", "This document", document, sections));
+    let text = |media_type: &str| json!({ media_type: { "schema": { "type": "string" } } });
+    let admin = ["admin".to_owned()];
+    let metrics = Operation {
+        auth,
+        scopes: &admin,
+        statuses: errors::ASK.to_vec(),
+        ..get(
+            "metrics",
+            "What is counted, for Prometheus",
+            ("Prometheus's text format.", text("text/plain")),
+        )
+    };
+    let metrics = metrics.describe(sections);
+    sections.operation("get", "/metrics", metrics);
+    let document = Operation {
+        auth,
+        statuses: errors::ASK.to_vec(),
+        ..get(
+            "openapi",
+            "This document",
+            ("OpenAPI 3.1.", json_content(json!({ "type": "object" }))),
+        )
+    };
+    let document = cached(document.describe(sections));
     sections.operation("get", "/openapi.json", document);
-    let page = (
-        "HTML.",
-        json!({ "text/html": { "schema": { "type": "string" } } }),
-    );
-    let page = cached(get(
+    let page = get(
         "docs",
         "A page to read this document by, and to try it",
-        page,
-        sections,
-    ));
+        ("HTML.", text("text/html")),
+    );
+    let page = cached(page.describe(sections));
     sections.operation("get", "/docs", page);
 }
 
-fn get(id: &str, summary: &str, answer: (&'static str, Value), sections: &mut Sections) -> Value {
-    let operation = Operation {
+fn get<'a>(id: &str, summary: &'a str, answer: (&'static str, Value)) -> Operation<'a> {
+    Operation {
         tag: TAG,
         id: format!("node_{id}"),
         summary,
@@ -61,8 +79,7 @@ fn get(id: &str, summary: &str, answer: (&'static str, Value), sections: &mut Se
         scopes: &[],
         statuses: vec![500, 503],
         answer,
-    };
-    operation.describe(sections)
+    }
 }
 
 /// An operation whose answer bears a tag.

@@ -7,7 +7,7 @@ use super::bodies::Named;
 use super::operation::{Operation, body, json_content};
 use super::sampling;
 use super::schema::{array, described, object};
-use super::{Sections, Subject, errors, task};
+use super::{Auth, Sections, Subject, errors, task};
 use crate::router::Dialect;
 
 const TAG: &str = "Ollama";
@@ -83,22 +83,33 @@ fn models(subject: &Subject, sections: &mut Sections) {
         ("ps", "/api/ps", "List the models that are loaded"),
     ] {
         let answer = ("The endpoints that serve, as models.", json_content(list.clone()));
-        let operation = operation(subject, id, summary, vec![500, 503], answer).describe(sections);
+        let operation = operation(subject, id, summary, errors::ASK.to_vec(), answer).describe(sections);
         sections.operation("get", path, operation);
     }
     let version = object(json!({ "version": text() }), &["version"]);
     let answer = ("The node's version.", json_content(version));
-    let version = operation(subject, "version", "Ask for the version", vec![500, 503], answer);
+    let version = operation(
+        subject,
+        "version",
+        "Ask for the version",
+        errors::ASK.to_vec(),
+        answer,
+    );
     let version = version.describe(sections);
     sections.operation("get", "/api/version", version);
     let plain = json!({ "text/plain": { "schema": { "const": "Ollama is running" } } });
-    let root = operation(
-        subject,
-        "root",
-        "Ask whether anybody is there",
-        vec![],
-        ("Somebody is.", plain),
-    );
+    let answer = ("Somebody is.", plain);
+    // Anybody may ask.
+    let root = Operation {
+        auth: Auth::None,
+        ..operation(
+            subject,
+            "root",
+            "Ask whether anybody is there",
+            Vec::new(),
+            answer,
+        )
+    };
     let mut root = root.describe(sections);
     for status in ["500", "503"] {
         root["responses"][status] = json!({ "$ref": format!("#/components/responses/Endpoint{status}") });

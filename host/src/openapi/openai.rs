@@ -54,7 +54,7 @@ fn operation<'a>(
 }
 
 fn statuses() -> Vec<u16> {
-    [errors::READ.as_slice(), &errors::WORK, &[404, 415]].concat()
+    [errors::READ.as_slice(), &errors::WORK, &[404]].concat()
 }
 
 fn models(subject: &Subject, sections: &mut Sections) {
@@ -75,14 +75,20 @@ fn models(subject: &Subject, sections: &mut Sections) {
         &["object", "data"],
     );
     let answer = ("The endpoints, as models.", json_content(list));
-    let all = operation(subject, "models", "List models", vec![500, 503], answer).describe(sections);
+    let all = operation(subject, "models", "List models", errors::ASK.to_vec(), answer).describe(sections);
     sections.operation("get", "/v1/models", all);
     if names.is_empty() {
         return;
     }
     let answer = ("The endpoint, as a model.", json_content(model));
-    let mut one =
-        operation(subject, "model", "Look at a model", vec![404, 500, 503], answer).describe(sections);
+    let mut one = operation(
+        subject,
+        "model",
+        "Look at a model",
+        [errors::ASK.as_slice(), &[404]].concat(),
+        answer,
+    )
+    .describe(sections);
     one["parameters"] =
         json!([{ "name": "id", "in": "path", "required": true, "schema": one_of_texts(&names) }]);
     sections.operation("get", "/v1/models/{id}", one);

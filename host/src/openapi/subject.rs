@@ -8,7 +8,7 @@ use selvedge_plugin::{Manifest, Plugin, Stage};
 use serde_json::Value;
 
 use super::Auth;
-use crate::config::{self, Config, Source};
+use crate::config::{self, AuthMode, Config, Source};
 
 /// What a document is made of.
 #[derive(Debug, Clone, Default)]
@@ -138,11 +138,18 @@ impl Subject {
             stream: endpoint.stream,
             model: model(&endpoint.model),
             plugins: endpoint.plugins.iter().map(attached).collect(),
-            scopes: Vec::new(),
+            scopes: endpoint
+                .auth
+                .as_ref()
+                .map_or_else(|| vec![name.clone()], |auth| auth.scopes.clone()),
         };
         Self {
             endpoints: config.endpoints.iter().map(endpoint).collect(),
-            auth: Auth::None,
+            auth: match config.auth.mode {
+                AuthMode::None => Auth::None,
+                AuthMode::Keys => Auth::Keys,
+                AuthMode::Jwt => Auth::Jwt,
+            },
         }
     }
 

@@ -175,7 +175,7 @@ fn callers_say_who_they_are_where_the_node_asks() {
         operation["security"],
         json!([{ "bearer": ["classify"] }, { "apiKey": ["classify"] }])
     );
-    assert!(operation["responses"]["401"].is_object() && operation["responses"]["429"].is_object());
+    assert!(operation["responses"]["401"].is_object() && operation["responses"]["403"].is_object());
     assert!(found["paths"]["/healthz"]["get"]["security"].is_null());
     assert_eq!(
         found["components"]["securitySchemes"]["apiKey"]["name"],
