@@ -20,7 +20,7 @@ wit_bindgen::generate!({
 pub use selvedge::plugin::{logging, metrics, tensors, types};
 
 /// Generates the bindings of a stage's world, whose types are the SDK's: the module `exports` with the `Guest` traits, and
-/// the macro `export!`.
+/// the macro `export!`. A plugin that is granted more writes a world of its own, and gives its text besides.
 #[macro_export]
 macro_rules! world {
     ($world:literal) => {
@@ -28,6 +28,21 @@ macro_rules! world {
             path: "../../wit",
             world: $world,
             runtime_path: "selvedge_sdk::wit_bindgen::rt",
+            with: {
+                "selvedge:plugin/types@0.1.0": selvedge_sdk::types,
+                "selvedge:plugin/tensors@0.1.0": selvedge_sdk::tensors,
+                "selvedge:plugin/logging@0.1.0": selvedge_sdk::logging,
+                "selvedge:plugin/metrics@0.1.0": selvedge_sdk::metrics,
+            },
+        });
+    };
+    ($world:literal, $text:literal) => {
+        $crate::wit_bindgen::generate!({
+            inline: $text,
+            path: "../../wit",
+            world: $world,
+            runtime_path: "selvedge_sdk::wit_bindgen::rt",
+            generate_all,
             with: {
                 "selvedge:plugin/types@0.1.0": selvedge_sdk::types,
                 "selvedge:plugin/tensors@0.1.0": selvedge_sdk::tensors,

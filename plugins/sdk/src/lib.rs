@@ -29,6 +29,8 @@
 mod arena;
 mod bindings;
 mod configured;
+#[cfg(feature = "http")]
+pub mod http;
 
 pub use bindings::types::{Failure, Label, LocItem, Message, Problem, Rejection, Request, Usage};
 pub use bindings::{logging, metrics, tensors, types};
@@ -61,6 +63,15 @@ pub fn failure(code: &str, message: impl Into<String>) -> Failure {
         code: code.to_owned(),
         message: message.into(),
         retryable: false,
+    }
+}
+
+/// The same, where a later call may succeed: an observer's events are kept for it.
+#[must_use]
+pub fn failure_for_now(code: &str, message: impl Into<String>) -> Failure {
+    Failure {
+        retryable: true,
+        ..failure(code, message)
     }
 }
 
