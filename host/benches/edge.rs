@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
-use selvedge::config::Config;
+use selvedge::config::{Config, Observe};
 use selvedge::edge::key::{self, Moment};
 use selvedge::edge::{Authority, Edge, Key, Keys};
 use selvedge::http::call::Call;
 use selvedge::http::full;
+use selvedge::observe::{Noted, Queue};
+use selvedge::state::Database;
 use selvedge::telemetry::metrics::Metrics;
 
 fn main() {
@@ -29,6 +31,9 @@ fn all_of_it(bencher: divan::Bencher) {
     Metrics::of_process().expect("the only ones");
     let (edge, headers) = made();
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let dir = tempfile::tempdir().expect("a folder");
+    let database = Database::open(dir.path()).expect("opened");
+    let queue = Queue::open(database, dir.path(), Observe::default()).expect("opened");
     bencher.bench(|| {
         let address = edge.address(peer, &headers);
         let call = Arc::new(Call::new(
@@ -36,6 +41,7 @@ fn all_of_it(bencher: divan::Bencher) {
             address,
             Method::POST,
             "/classify".to_owned(),
+            Noted::new(queue.clone()),
         ));
         let principal = edge.authenticate(&headers, address).expect("a key");
         for admission in edge

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -17,6 +17,7 @@ use crate::generation::{Generation, Means};
 use crate::http::handle::Side;
 use crate::http::listener::{self, Gate};
 use crate::http::tls::{self, Tls};
+use crate::observe::{Deliveries, Queue};
 use crate::shutdown::Shutdown;
 use crate::state::{Database, StateError};
 use crate::telemetry::metrics::{self, Metrics};
@@ -27,6 +28,10 @@ pub struct App {
     sandbox: Sandbox,
     runtime: Option<Runtime>,
     database: Database,
+    /// Events that wait for observers.
+    queue: Queue,
+    /// The deliveries to the generation's observers.
+    deliveries: Mutex<Option<Deliveries>>,
     /// The callers' keys, where they are asked for.
     keys: Keys,
     keys_followed: Once,
@@ -49,6 +54,12 @@ impl App {
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
+    }
+
+    /// Events that wait for observers.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// What is counted.
@@ -124,9 +135,14 @@ impl App {
         Ok(Generation::build(number, config, means, tell).await)
     }
 
-    /// Puts a generation in the place of the one that serves; requests that hold it keep it to their end.
+    /// Puts a generation in the place of the one that serves; requests that hold it keep it to their end, and its observers
+    /// what they are at work on.
     pub fn swap(&self, generation: Arc<Generation>) {
+        let deliveries = Deliveries::start(&generation, &self.queue, &self.shutdown);
         self.generation.store(Some(generation));
+        let mut running = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of a generation before end as they are dropped here.
+        *running = Some(deliveries);
     }
 
     /// When the node was started.
@@ -188,6 +204,8 @@ pub fn sandbox(config: &Config) -> Result<Sandbox, StartError> {
         instances_max: config.sandbox.instances_max,
         memory_max: config.sandbox.memory_max.0,
         component_size_max: config.sandbox.component_size_max.0,
+        observers_max: config.observe.workers,
+        journals_dir: config.state.dir.join("journals"),
         ..SandboxOptions::new(cache_dir)
     };
     Ok(Sandbox::new(sandbox)?)
@@ -252,10 +270,13 @@ impl Node {
             .transpose()
             .map_err(StartError::Tls)?;
         let metrics = Metrics::of_process().map_err(StartError::Metrics)?;
+        let database = Database::open(&config.state.dir)?;
         let app = Arc::new(App {
             sandbox: sandbox(&config)?,
             runtime: runtime(&config)?,
-            database: Database::open(&config.state.dir)?,
+            queue: Queue::open(database.clone(), &config.state.dir, config.observe.clone())?,
+            database,
+            deliveries: Mutex::default(),
             config: Arc::new(config),
             keys: Keys::default(),
             keys_followed: Once::new(),
@@ -345,9 +366,15 @@ impl Node {
     /// Answers whether all did.
     pub async fn drain(&self) -> bool {
         self.app.shutdown.begin();
-        self.app
+        let all = self
+            .app
             .shutdown
             .finished(self.app.config.server.drain_timeout.0)
-            .await
+            .await;
+        // Events of requests whose clients did not wait for them.
+        if let Err(error) = self.app.database.flush().await {
+            tracing::error!(%error, "the last events may be lost");
+        }
+        all
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_model::{Runtime, Task};
-use selvedge_plugin::{AttachOptions, Attachment, Plugin, Sandbox, Stage, Start};
+use selvedge_plugin::{AttachOptions, Attachment, Caller, Grants, Plugin, Sandbox, Stage, Start};
 
 use crate::backend::{self, Backend};
 use crate::config::{self, Config, OnError, Startup};
@@ -18,6 +18,7 @@ use crate::openapi::{Document, Subject};
 use crate::reload::ModelSource;
 use crate::router::Router;
 use crate::telemetry::Meters;
+use crate::upstream::Granted;
 
 /// One state of the node.
 pub struct Generation {
@@ -71,6 +72,8 @@ pub struct Ready {
     pub fallbacks: Vec<Backend>,
     /// Its plugins, in the order of the configuration.
     pub plugins: Vec<Attached>,
+    /// Those of them that observe.
+    pub observers: Vec<Observer>,
     /// How long a request may take.
     pub timeout: Duration,
     /// Whether its own path answers with a stream where the body does not say.
@@ -89,6 +92,14 @@ pub struct Attached {
     pub attachment: Attachment,
     /// What happens where it fails.
     pub on_error: OnError,
+}
+
+/// A plugin that is told of requests that are over.
+pub struct Observer {
+    /// What its events are kept under: `ENDPOINT/PLUGIN`.
+    pub name: String,
+    /// The plugin.
+    pub attachment: Attachment,
 }
 
 impl Ready {
@@ -184,11 +195,14 @@ async fn load_plugins(
     sandbox: &Sandbox,
     tell: &impl Fn(&str),
 ) -> (Vec<Attachments>, HashMap<String, Known>, Vec<String>) {
-    let read = config
-        .plugins
-        .iter()
-        .map(|(name, plugin)| (name.as_str(), read_plugin(sandbox, name, plugin)));
-    let plugins: HashMap<&str, Result<Arc<Plugin>, String>> = read.collect();
+    let caller = caller(config);
+    let read = config.plugins.iter().map(|(name, plugin)| {
+        let mut grants = plugin.allow.grants();
+        grants.caller.clone_from(&caller);
+        let read = read_plugin(sandbox, name, plugin, &grants);
+        (name.as_str(), read.map(|plugin| (plugin, grants)))
+    });
+    let plugins: HashMap<&str, Result<Readable, String>> = read.collect();
     let limits: HashMap<&str, &config::Plugin> = config
         .plugins
         .iter()
@@ -214,7 +228,7 @@ async fn load_plugins(
     let readable = plugins
         .iter()
         .filter_map(|(name, plugin)| Some((name, plugin.as_ref().ok()?)));
-    let known = readable.map(|(name, plugin)| ((*name).to_owned(), Known::from(&**plugin)));
+    let known = readable.map(|(name, plugin)| ((*name).to_owned(), Known::from(&*plugin.0)));
     (attachments, known.collect(), unreadable)
 }
 
@@ -241,26 +255,52 @@ fn subject(
     Subject::new(config, model, |name| known.get(name).cloned())
 }
 
-fn read_plugin(sandbox: &Sandbox, name: &str, plugin: &config::Plugin) -> Result<Arc<Plugin>, String> {
+/// A plugin, and what it is granted.
+type Readable = (Arc<Plugin>, Grants);
+
+/// Who makes the calls of plugins, where any of them may make one.
+fn caller(config: &Config) -> Option<Arc<dyn Caller>> {
+    if config
+        .plugins
+        .iter()
+        .all(|(_, plugin)| plugin.allow.http.is_empty())
+    {
+        return None;
+    }
+    match Granted::new() {
+        Ok(granted) => Some(Arc::new(granted)),
+        Err(why) => {
+            tracing::error!(why, "plugins can make no calls");
+            None
+        }
+    }
+}
+
+fn read_plugin(
+    sandbox: &Sandbox,
+    name: &str,
+    plugin: &config::Plugin,
+    grants: &Grants,
+) -> Result<Arc<Plugin>, String> {
     let path = plugin.path.display();
     let bytes = std::fs::read(&plugin.path).map_err(|error| {
         format!("plugins.{name}.path: {path} cannot be read: {error}; was it built (`cargo xtask plugins`)?")
     })?;
     let plugin = sandbox
-        .read(name, bytes.into())
+        .read(name, bytes.into(), grants)
         .map_err(|error| format!("plugins.{name}: {path}: {error}"))?;
     Ok(Arc::new(plugin))
 }
 
 async fn attach_plugin(
     sandbox: &Sandbox,
-    plugin: &Result<Arc<Plugin>, String>,
+    plugin: &Result<Readable, String>,
     settings: &config::Plugin,
     endpoint_name: &str,
     endpoint: &config::Endpoint,
     attach: &config::Attach,
 ) -> Result<Attached, String> {
-    let plugin = plugin.as_ref().map_err(Clone::clone)?;
+    let (plugin, grants) = plugin.as_ref().map_err(Clone::clone)?;
     let place = format!("endpoints.{endpoint_name}.plugins (`{}`)", attach.plugin);
     let on_error = attach.on_error.unwrap_or(endpoint.on_error);
     if on_error == OnError::Skip && attach.on_error.is_some() && plugin.stages.contains(&Stage::Validate) {
@@ -268,16 +308,12 @@ async fn attach_plugin(
             "{place}: `on_error = \"skip\"` is not for a validator: what nobody checked must not pass"
         ));
     }
-    if plugin.stages.iter().all(|stage| *stage == Stage::Observe) {
-        return Err(format!(
-            "{place}: it has no stage that this version of Selvedge calls (observe)"
-        ));
-    }
     let options = AttachOptions {
         endpoint: endpoint_name.into(),
         config: attach.config.clone(),
         limits: settings.limits(),
         headers: settings.allow.headers.clone(),
+        grants: grants.clone(),
         start: match settings.startup {
             Startup::Snapshot => Start::Snapshot,
             Startup::Configure => Start::ConfigureEach,
@@ -319,6 +355,7 @@ fn join(
             ));
         }
     }
+    let observers = observers(name, &attached, &mut reasons);
     match found {
         Some((backend, fallbacks)) if reasons.is_empty() => {
             let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
@@ -334,12 +371,33 @@ fn join(
                 backend,
                 fallbacks,
                 plugins: attached,
+                observers,
                 timeout,
                 stream: endpoint.stream,
             }))
         }
         _ => EndpointState::Broken(reasons),
     }
+}
+
+/// The observers among an endpoint's plugins. Their events are kept by name, so one name is one observer.
+fn observers(endpoint: &str, attached: &[Attached], reasons: &mut Vec<String>) -> Vec<Observer> {
+    let mut observers: Vec<Observer> = Vec::new();
+    for Attached { attachment, .. } in attached {
+        if !attachment.has_stage(Stage::Observe) {
+            continue;
+        }
+        let plugin = &attachment.plugin().name;
+        let name = format!("{endpoint}/{plugin}");
+        if observers.iter().any(|observer| observer.name == name) {
+            reasons.push(format!(
+                "endpoints.{endpoint}.plugins (`{plugin}`): it observes the endpoint twice; give it another name in [plugins] for the second time"
+            ));
+        }
+        let attachment = attachment.clone();
+        observers.push(Observer { name, attachment });
+    }
+    observers
 }
 
 /// An endpoint's backend, and those behind it, which must do the same; or why one of them is not to be had.

@@ -17,6 +17,8 @@ pub mod backend;
 
 pub mod upstream;
 
+pub mod observe;
+
 pub mod pipeline;
 
 pub mod openapi;

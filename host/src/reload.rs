@@ -141,6 +141,7 @@ fn needs_restart(started_with: &Config, config: &Config) -> Vec<&'static str> {
         ("state.dir", old.state.dir != new.state.dir),
         ("runtime", old.runtime != new.runtime),
         ("sandbox", old.sandbox != new.sandbox),
+        ("observe", old.observe != new.observe),
         ("admin", old.admin != new.admin),
     ];
     changed

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use selvedge_plugin::value::{Request, Verdict};
-use selvedge_plugin::{AttachOptions, Attachment, Limits, Sandbox, SandboxOptions, Start};
+use selvedge_plugin::{AttachOptions, Attachment, Grants, Limits, Sandbox, SandboxOptions, Start};
 use serde_json::json;
 
 /// How long a rate is measured.
@@ -96,7 +96,11 @@ fn body() -> String {
 async fn attach(sandbox: &Sandbox, start: Start) -> Attachment {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist/json-schema.wasm");
     let bytes = std::fs::read(path).expect("built by `cargo xtask plugins`");
-    let plugin = Arc::new(sandbox.read("json-schema", bytes.into()).expect("a plugin"));
+    let plugin = Arc::new(
+        sandbox
+            .read("json-schema", bytes.into(), &Grants::default())
+            .expect("a plugin"),
+    );
     let message = json!({
         "type": "object", "required": ["role", "content"],
         "properties": { "role": { "enum": ["system", "user", "assistant"] }, "content": { "type": "string", "minLength": 1 } },
@@ -116,6 +120,7 @@ async fn attach(sandbox: &Sandbox, start: Start) -> Attachment {
         config: json!({ "schema": schema }),
         limits,
         headers: Vec::new(),
+        grants: Grants::default(),
         start,
     };
     sandbox.attach(&plugin, options).await.expect("attached")

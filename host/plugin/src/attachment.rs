@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,11 +12,12 @@ use wasmtime::component::InstancePre;
 use crate::abi::v0_1::{Len, Outcome, Stages};
 use crate::call::{Live, classify};
 use crate::error::{CallError, Fault};
+use crate::grant::Grants;
 use crate::inspect::{Plugin, Stage};
 use crate::limits::Limits;
 use crate::sandbox::Shared;
-use crate::state::{Identity, State};
-use crate::value::{Action, Completion, Rendered, Request, Verdict};
+use crate::state::{Identity, Phase, State};
+use crate::value::{Action, Completion, Event, Rendered, Request, Verdict};
 
 /// How a plugin is attached to an endpoint.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct AttachOptions {
     pub limits: Limits,
     /// Request headers that the operator lets it read; it reads those of them that its manifest wants.
     pub headers: Vec<String>,
+    /// What the operator grants it.
+    pub grants: Grants,
     /// How its instances are to start.
     pub start: Start,
 }
@@ -90,6 +94,12 @@ impl Linked {
     pub(crate) async fn process(&self, request: &Arc<Request>, done: Completion) -> Result<Action, Fault> {
         let mut live = Live::start(self, request).await?;
         let outcome = self.stages.process(&mut live.store, &live.instance, done).await;
+        self.answer(outcome)
+    }
+
+    async fn observe(&self, events: &[Event]) -> Result<(), Fault> {
+        let mut live = Live::start_for(self, Phase::Observe, None).await?;
+        let outcome = self.stages.observe(&mut live.store, &live.instance, events).await;
         self.answer(outcome)
     }
 
@@ -160,7 +170,8 @@ impl Attachment {
     ///
     /// Where the plugin failed, trapped or went over a limit.
     pub async fn validate(&self, request: &Arc<Request>) -> Result<Verdict, CallError> {
-        self.bounded(self.linked.validate(request)).await
+        self.timed(Stage::Validate, request, self.linked.validate(request))
+            .await
     }
 
     /// Stage 2: what the model is given. `so_far` is what the templater before it rendered.
@@ -173,7 +184,8 @@ impl Attachment {
         request: &Arc<Request>,
         so_far: Option<Rendered>,
     ) -> Result<Rendered, CallError> {
-        self.bounded(self.linked.render(request, so_far)).await
+        self.timed(Stage::Template, request, self.linked.render(request, so_far))
+            .await
     }
 
     /// Stage 3 on a whole result.
@@ -182,22 +194,66 @@ impl Attachment {
     ///
     /// Where the plugin failed, trapped or went over a limit.
     pub async fn process(&self, request: &Arc<Request>, done: Completion) -> Result<Action, CallError> {
-        self.bounded(self.linked.process(request, done)).await
+        self.timed(Stage::Postprocess, request, self.linked.process(request, done))
+            .await
+    }
+
+    /// Stage 4: events of requests that are over, in an instance of the observers' own pool. What it did before it failed it
+    /// may have done.
+    ///
+    /// # Errors
+    ///
+    /// Where the plugin failed, trapped or went over a limit: the events are to be given again.
+    pub async fn observe(&self, events: &[Event]) -> Result<(), CallError> {
+        // Nobody waits for it, so it waits for its turn as long as that takes. The semaphore is never closed.
+        let _slot = self.shared.observers.free.acquire().await.ok();
+        let wall_time = self.linked.identity.limits.observe_wall_time;
+        let deadline = tokio::time::Instant::now() + wall_time;
+        let result = self.until(deadline, wall_time, self.linked.observe(events)).await;
+        result.map_err(|fault| self.error(fault))
+    }
+
+    /// Whether it is given the bodies of requests and responses.
+    #[must_use]
+    pub fn sees_bodies(&self) -> bool {
+        self.linked.identity.grants.bodies
+    }
+
+    /// A call for a request, which is told how long it took.
+    async fn timed<T>(
+        &self,
+        stage: Stage,
+        request: &Request,
+        call: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, CallError> {
+        let started = Instant::now();
+        let result = self.bounded(call).await;
+        let plugin = &self.linked.identity.plugin;
+        request.timings.add(stage.name(), plugin, started.elapsed());
+        result.map_err(|fault| self.error(fault))
     }
 
     /// One call: waits for an instance to be free, keeps the ticker awake, and ends at the deadline on the clock.
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, CallError> {
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         let wall_time = self.linked.identity.limits.wall_time;
         let deadline = tokio::time::Instant::now() + wall_time;
         let slots = &self.shared.slots;
         let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline, slots.free.acquire()).await else {
-            return Err(self.error(Fault::Busy(slots.count)));
+            return Err(Fault::Busy(slots.count));
         };
+        self.until(deadline, wall_time, call).await
+    }
+
+    /// Keeps the ticker awake for a call, and ends it at the deadline.
+    async fn until<T>(
+        &self,
+        deadline: tokio::time::Instant,
+        wall_time: Duration,
+        call: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
         let _running = self.shared.ticker.run();
         let result = tokio::time::timeout_at(deadline, call).await;
-        result
-            .unwrap_or(Err(Fault::WallTime(wall_time)))
-            .map_err(|fault| self.error(fault))
+        result.unwrap_or(Err(Fault::WallTime(wall_time)))
     }
 
     pub(crate) fn error(&self, fault: Fault) -> CallError {

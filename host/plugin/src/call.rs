@@ -36,15 +36,20 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Starts an instance from the snapshot; or, where there is none, configures it.
+    /// Starts an instance for a request.
     pub(crate) async fn start(linked: &Linked, request: &Arc<Request>) -> Result<Self, Fault> {
+        Self::start_for(linked, Phase::Serve, Some(Arc::clone(request))).await
+    }
+
+    /// Starts an instance from the snapshot; or, where there is none, configures it.
+    pub(crate) async fn start_for(
+        linked: &Linked,
+        phase: Phase,
+        request: Option<Arc<Request>>,
+    ) -> Result<Self, Fault> {
         let configures = matches!(linked.startup, Startup::Configure { .. });
-        let phase = if configures {
-            Phase::Configure
-        } else {
-            Phase::Serve
-        };
-        let state = State::new(Arc::clone(&linked.identity), phase, Some(Arc::clone(request)));
+        let first = if configures { Phase::Configure } else { phase };
+        let state = State::new(Arc::clone(&linked.identity), first, request);
         let mut store = store(linked.pre.engine(), state);
         let classify = |error| classify(&error, &linked.identity.limits);
         let instance = linked.pre.instantiate_async(&mut store).await.map_err(classify)?;
@@ -54,7 +59,7 @@ impl Live {
                 .configure(&mut store, &instance, &linked.config)
                 .await
                 .map_err(classify)??;
-            store.data_mut().begin_serving();
+            store.data_mut().begin(phase);
         }
         Ok(Self { store, instance })
     }

@@ -39,6 +39,14 @@ pub enum LoadError {
         /// The line that would grant it, or that none would.
         remedy: String,
     },
+    /// Its manifest wants what the operator did not grant.
+    #[error("it wants {what}, which nothing grants; {remedy}")]
+    WantDenied {
+        /// What it wants.
+        what: String,
+        /// The line that would grant it.
+        remedy: String,
+    },
     /// Its manifest cannot be read.
     #[error("its manifest (custom section `selvedge:manifest`) cannot be read: {0}")]
     Manifest(String),

@@ -7,6 +7,10 @@ pub mod limits;
 
 pub mod manifest;
 
+pub mod grant;
+
+pub mod outgoing;
+
 pub mod inspect;
 
 pub mod value;
@@ -22,6 +26,7 @@ pub mod stream;
 mod abi;
 mod cache;
 mod call;
+mod journal;
 mod link;
 mod log_stream;
 mod mutation;
@@ -31,8 +36,10 @@ mod ticker;
 
 pub use attachment::{AttachOptions, Attachment, Start, Startup};
 pub use error::{CallError, Fault, LoadError};
+pub use grant::{Grants, Origin, Reach};
 pub use inspect::{Plugin, Stage};
 pub use limits::Limits;
 pub use manifest::Manifest;
+pub use outgoing::{CallAnswer, CallBody, CallFailure, Caller};
 pub use sandbox::{Sandbox, SandboxOptions};
 pub use stream::StreamInstance;

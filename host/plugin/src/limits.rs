@@ -22,6 +22,12 @@ pub struct Limits {
     pub output: usize,
     /// Host resources that an instance may hold at once, such as tensors and streams. Default 1,024.
     pub handles: usize,
+    /// CPU time of one call of an observer. Default 1 s: it is given many events at once, and nobody waits for it.
+    pub observe_time: Duration,
+    /// Time on the clock of one call of an observer, what it waits for other servers included. Default 30 s.
+    pub observe_wall_time: Duration,
+    /// Bytes that one journal may take on disk, all its files together. Default 1 GiB.
+    pub journal: u64,
     /// Bytes of log lines and printed text of one call; what is beyond is dropped, and that is logged. Default 16 KiB.
     pub log: usize,
 }
@@ -37,6 +43,9 @@ impl Default for Limits {
             host_bytes: 8 << 20,
             output: 4 << 20,
             handles: 1024,
+            observe_time: Duration::from_secs(1),
+            observe_wall_time: Duration::from_secs(30),
+            journal: 1 << 30,
             log: 16 << 10,
         }
     }
@@ -44,6 +53,9 @@ impl Default for Limits {
 
 /// Attributes that the plugins of one request may leave, in number.
 pub(crate) const ATTRIBUTES_MAX: usize = 64;
+
+/// Timings of one request: more than any endpoint has plugins.
+pub(crate) const TIMINGS_MAX: usize = 128;
 
 /// Bytes of an attribute's key and value together; the value is cut beyond. A log line should stay readable.
 pub(crate) const ATTRIBUTE_LEN_MAX: usize = 4 << 10;

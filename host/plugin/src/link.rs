@@ -8,7 +8,9 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomCtx};
 
 use crate::abi::v0_1;
 use crate::error::LoadError;
+use crate::grant::Grants;
 use crate::inspect::unversioned;
+use crate::manifest::Wants;
 use crate::state::State;
 
 /// Interfaces that every plugin may import: they give nothing of the node away.
@@ -28,12 +30,18 @@ const EMPTY: [&str; 5] = [
     "wasi:filesystem/",
 ];
 
+/// Interfaces that are granted, each with a line that would.
+const GRANTED: [(&str, &str); 4] = [
+    ("selvedge:plugin/secrets", "secrets = [\"NAME\"]"),
+    ("selvedge:plugin/journals", "journals = [\"NAME\"]"),
+    ("wasi:http/types", "http = [\"https://HOST\"]"),
+    ("wasi:http/outgoing-handler", "http = [\"https://HOST\"]"),
+];
+
 /// Interfaces that the design names as grants, and the key of `allow` that will hold each.
-const GRANTS: [(&str, &str); 4] = [
+const LATER: [(&str, &str); 2] = [
     ("selvedge:plugin/kv", "kv"),
-    ("selvedge:plugin/secrets", "secrets"),
     ("selvedge:plugin/inference", "models"),
-    ("wasi:http/", "http"),
 ];
 
 /// Checks each import against what is free and what is granted.
@@ -41,13 +49,19 @@ const GRANTS: [(&str, &str); 4] = [
 /// # Errors
 ///
 /// The first import that is neither, with the line that would grant it, or that none would.
-pub(crate) fn check_imports(plugin: &str, imports: &[String]) -> Result<(), LoadError> {
+pub(crate) fn check_imports(plugin: &str, imports: &[String], grants: &Grants) -> Result<(), LoadError> {
     for import in imports {
         let name = unversioned(import);
         let free = FREE.contains(&name) && import[name.len()..].starts_with("@0.1.");
         let empty = EMPTY.iter().any(|package| name.starts_with(package))
             && import[name.len()..].starts_with("@0.2.");
-        if !free && !empty {
+        let version = if name.starts_with("wasi:") {
+            "@0.2."
+        } else {
+            "@0.1."
+        };
+        let granted = is_granted(name, grants) && import[name.len()..].starts_with(version);
+        if !free && !empty && !granted {
             return Err(LoadError::ImportDenied {
                 import: import.clone(),
                 remedy: remedy(plugin, import, name),
@@ -57,11 +71,51 @@ pub(crate) fn check_imports(plugin: &str, imports: &[String]) -> Result<(), Load
     Ok(())
 }
 
+/// Whether the operator granted anything of what an interface is for.
+fn is_granted(name: &str, grants: &Grants) -> bool {
+    match name {
+        "selvedge:plugin/secrets" => !grants.secrets.is_empty(),
+        "selvedge:plugin/journals" => !grants.journals.is_empty(),
+        "wasi:http/types" | "wasi:http/outgoing-handler" => !grants.http.is_empty(),
+        _ => false,
+    }
+}
+
+/// Checks what the manifest says that the plugin cannot do without.
+///
+/// # Errors
+///
+/// The first of it that is not granted, with the line that would grant it.
+pub(crate) fn check_wants(plugin: &str, wants: &Wants, grants: &Grants) -> Result<(), LoadError> {
+    let denied = |what: String, line: String| LoadError::WantDenied {
+        what,
+        remedy: format!("`allow = {{ {line} }}` in [plugins.{plugin}] would"),
+    };
+    if wants.bodies && !grants.bodies {
+        let what = "the bodies of requests and responses".to_owned();
+        return Err(denied(what, "bodies = true".to_owned()));
+    }
+    match wants
+        .secrets
+        .iter()
+        .find(|name| !grants.secrets.contains_key(*name))
+    {
+        Some(name) => Err(denied(
+            format!("the secret `{name}`"),
+            format!("secrets = [\"{name}\"]"),
+        )),
+        None => Ok(()),
+    }
+}
+
 fn remedy(plugin: &str, import: &str, name: &str) -> String {
+    if let Some((_, line)) = GRANTED.iter().find(|(interface, _)| *interface == name) {
+        return format!("`allow = {{ {line} }}` in [plugins.{plugin}] would");
+    }
     if FREE.contains(&name) || EMPTY.iter().any(|package| name.starts_with(package)) {
         return "this node has another version of it: build the plugin against selvedge:plugin@0.1 and WASI 0.2".into();
     }
-    match GRANTS.iter().find(|(interface, _)| name.starts_with(interface)) {
+    match LATER.iter().find(|(interface, _)| name.starts_with(interface)) {
         Some((_, key)) => format!(
             "`allow = {{ {key} = [\"...\"] }}` in [plugins.{plugin}] would, but this version of Selvedge does not offer it"
         ),
@@ -84,6 +138,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     random::insecure::add_to_linker::<_, WasiRandom>(&mut linker, draw)?;
     random::insecure_seed::add_to_linker::<_, WasiRandom>(&mut linker, draw)?;
     linker.allow_shadowing(false);
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     v0_1::add_to_linker(&mut linker)?;
     Ok(linker)
 }
@@ -96,10 +151,64 @@ fn draw(state: &mut State) -> &mut WasiRandomCtx {
 
 #[cfg(test)]
 mod tests {
-    use super::check_imports;
+    use super::{check_imports, check_wants};
+    use crate::grant::{Grants, Origin};
+    use crate::manifest::Wants;
 
     fn check(import: &str) -> Result<(), String> {
-        check_imports("p", &[import.to_owned()]).map_err(|error| error.to_string())
+        check_imports("p", &[import.to_owned()], &Grants::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn allows_what_is_granted_and_nothing_beside_it() {
+        let grants = Grants {
+            http: vec![Origin::parse("https://api.example").expect("an origin")],
+            ..Grants::default()
+        };
+        let check = |import: &str| {
+            check_imports("p", &[import.to_owned()], &grants).map_err(|error| error.to_string())
+        };
+        assert_eq!(check("wasi:http/outgoing-handler@0.2.12"), Ok(()));
+        assert_eq!(check("wasi:http/types@0.2.3"), Ok(()));
+        for import in [
+            "wasi:http/incoming-handler@0.2.3",
+            "wasi:http/types@0.3.0",
+            "wasi:sockets/tcp@0.2.3",
+        ] {
+            assert!(check(import).is_err(), "{import}");
+        }
+        let error = check("selvedge:plugin/journals@0.1.0").expect_err("not granted");
+        assert!(
+            error.contains("`allow = { journals = [\"NAME\"] }` in [plugins.p] would"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn names_the_line_that_would_grant_what_a_manifest_wants() {
+        let wants = Wants {
+            bodies: true,
+            secrets: vec!["TOKEN".to_owned()],
+            ..Wants::default()
+        };
+        let mut grants = Grants::default();
+        let error = check_wants("p", &wants, &grants)
+            .expect_err("not granted")
+            .to_string();
+        assert!(
+            error.contains("`allow = { bodies = true }` in [plugins.p] would"),
+            "{error}"
+        );
+        grants.bodies = true;
+        let error = check_wants("p", &wants, &grants)
+            .expect_err("not granted")
+            .to_string();
+        assert!(
+            error.contains("the secret `TOKEN`") && error.contains("secrets = [\"TOKEN\"]"),
+            "{error}"
+        );
+        grants.secrets.insert("TOKEN".to_owned(), "x".to_owned());
+        assert!(check_wants("p", &wants, &grants).is_ok());
     }
 
     #[test]

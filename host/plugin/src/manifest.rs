@@ -49,6 +49,12 @@ pub struct Wants {
     /// Request headers that it reads.
     #[serde(default)]
     pub headers: Vec<String>,
+    /// Whether events are of no use to it without the bodies.
+    #[serde(default)]
+    pub bodies: bool,
+    /// Secrets that it reads.
+    #[serde(default)]
+    pub secrets: Vec<String>,
 }
 
 /// The case by which a snapshot is compared with a freshly configured instance, under the attachment's own configuration.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +15,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use crate::attachment::{AttachOptions, Attachment, Start, Startup};
 use crate::cache::Cache;
 use crate::error::LoadError;
+use crate::grant::Grants;
 use crate::inspect::Plugin;
 use crate::link;
 use crate::snapshot::Workshop;
@@ -26,6 +27,11 @@ use crate::ticker::Ticker;
 pub struct SandboxOptions {
     /// The folder of compiled plugins; made with mode 0700 where it is not there.
     pub cache_dir: PathBuf,
+    /// The folder of journals, which plugins write where they are granted one; made where it is needed.
+    pub journals_dir: PathBuf,
+    /// Instances of observers alive at once, besides the others: what happens in the background takes none from requests.
+    /// Default 8.
+    pub observers_max: usize,
     /// Instances alive at once, at most; a call beyond waits. Default 256, at most 8,000: each takes several mappings of
     /// the process, of which Linux gives 65,530.
     pub instances_max: usize,
@@ -36,11 +42,13 @@ pub struct SandboxOptions {
 }
 
 impl SandboxOptions {
-    /// The defaults, with compiled plugins in `cache_dir`.
+    /// The defaults, with compiled plugins in `cache_dir` and journals beside it.
     #[must_use]
     pub fn new(cache_dir: PathBuf) -> Self {
         Self {
+            journals_dir: cache_dir.with_file_name("journals"),
             cache_dir,
+            observers_max: 8,
             instances_max: 256,
             memory_max: 256 << 20,
             component_size_max: 64 << 20,
@@ -58,9 +66,11 @@ pub struct Sandbox {
 pub(crate) struct Shared {
     pub(crate) ticker: Ticker,
     pub(crate) slots: Slots,
+    pub(crate) observers: Slots,
     engine: Engine,
     linker: Linker<State>,
     cache: Cache,
+    journals_dir: Arc<Path>,
     options: SandboxOptions,
     pooled: bool,
     compilations: AtomicU64,
@@ -74,6 +84,15 @@ pub(crate) struct Slots {
     pub(crate) count: usize,
 }
 
+impl Slots {
+    fn new(count: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(count)),
+            count,
+        }
+    }
+}
+
 impl Sandbox {
     /// Starts the engine and its ticker.
     ///
@@ -85,16 +104,16 @@ impl Sandbox {
         let (engine, pooled) = engine(&options)?;
         let linker = link::linker(&engine).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(LoadError::Thread)?;
-        let count = options.instances_max;
-        let slots = Slots {
-            free: Arc::new(Semaphore::new(count)),
-            count,
-        };
+        let slots = Slots::new(options.instances_max);
+        let observers = Slots::new(options.observers_max);
+        let journals_dir = options.journals_dir.as_path().into();
         let compilations = AtomicU64::new(0);
         let compiling = Mutex::default();
         let shared = Shared {
             ticker,
             slots,
+            observers,
+            journals_dir,
             engine,
             linker,
             cache,
@@ -108,14 +127,16 @@ impl Sandbox {
         })
     }
 
-    /// Reads a component: see [`Plugin::read`]; and checks its imports: see [`check_imports`].
+    /// Reads a component: see [`Plugin::read`]; and checks its imports, and what its manifest wants, against what it is
+    /// granted: see [`check_imports`].
     ///
     /// # Errors
     ///
-    /// Where it is no plugin, or imports what nothing grants.
-    pub fn read(&self, name: &str, bytes: Bytes) -> Result<Plugin, LoadError> {
+    /// Where it is no plugin, or imports or wants what nothing grants.
+    pub fn read(&self, name: &str, bytes: Bytes, grants: &Grants) -> Result<Plugin, LoadError> {
         let plugin = Plugin::read(name, bytes, self.shared.options.component_size_max)?;
-        check_imports(&plugin)?;
+        check_imports(&plugin, grants)?;
+        link::check_wants(&plugin.name, &plugin.manifest.wants, grants)?;
         Ok(plugin)
     }
 
@@ -174,6 +195,8 @@ impl Sandbox {
             metrics: Metrics::new(&plugin.manifest.metrics),
             configurations: AtomicU64::new(0),
             limits: options.limits,
+            grants: options.grants,
+            journals_dir: Arc::clone(&self.shared.journals_dir),
         });
         let shared = &self.shared;
         let workshop = Workshop {
@@ -233,13 +256,13 @@ impl Sandbox {
     }
 }
 
-/// Checks what a plugin imports against what is free.
+/// Checks what a plugin imports against what is free and what it is granted.
 ///
 /// # Errors
 ///
 /// The first import that nothing grants, with the line that would grant it.
-pub fn check_imports(plugin: &Plugin) -> Result<(), LoadError> {
-    link::check_imports(&plugin.name, &plugin.imports)
+pub fn check_imports(plugin: &Plugin, grants: &Grants) -> Result<(), LoadError> {
+    link::check_imports(&plugin.name, &plugin.imports, grants)
 }
 
 /// The engine with the pooling allocator; where that cannot be had, without it and with a warning.
@@ -271,7 +294,8 @@ const MEMORIES_MAX: u32 = 2;
 pub const TABLE_ELEMENTS_MAX: usize = 50_000;
 
 fn pool(options: &SandboxOptions) -> PoolingAllocationConfig {
-    let count = u32::try_from(options.instances_max).unwrap_or(u32::MAX);
+    let count = options.instances_max.saturating_add(options.observers_max);
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
     // Attaching needs instances of its own, beside those of requests.
     let count = count.saturating_add(16);
     let mut pool = PoolingAllocationConfig::new();

@@ -1,6 +1,7 @@
 //! What one store holds: the request it serves, what it has used, and the WASI context, made only where it is asked for.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,10 +9,13 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::error::Fault;
+use crate::grant::Grants;
 use crate::limits::Limits;
 use crate::log_stream::{Level, LogStream};
+use crate::outgoing::Http;
 use crate::ticker::TICK;
 use crate::value::{Request, cut};
 
@@ -22,6 +26,10 @@ pub(crate) struct Identity {
     pub(crate) limits: Limits,
     /// Header names, in lower case, that the manifest wants and the operator allows.
     pub(crate) headers: Vec<String>,
+    /// What the operator grants it.
+    pub(crate) grants: Grants,
+    /// Where its journals are.
+    pub(crate) journals_dir: Arc<Path>,
     /// What the plugin recorded of the metrics that its manifest declares.
     pub(crate) metrics: Metrics,
     /// How often `configure` ran, counted where it is called.
@@ -61,6 +69,19 @@ pub(crate) enum Phase {
     Configure,
     /// A request.
     Serve,
+    /// Events of requests that are over.
+    Observe,
+}
+
+impl Phase {
+    /// CPU time of a call in it.
+    fn time_max(self, limits: &Limits) -> Duration {
+        match self {
+            Self::Configure => limits.configure_time,
+            Self::Serve => limits.time,
+            Self::Observe => limits.observe_time,
+        }
+    }
 }
 
 /// The data of one store.
@@ -73,6 +94,7 @@ pub(crate) struct State {
     /// Whether the plugin drew randomness, which a snapshot freezes.
     pub(crate) entropy_drawn: bool,
     wasi: Option<WasiCtx>,
+    http: Option<Box<Http>>,
     log_left: Arc<Mutex<usize>>,
 }
 
@@ -90,10 +112,7 @@ pub(crate) struct Usage {
 impl State {
     pub(crate) fn new(identity: Arc<Identity>, phase: Phase, request: Option<Arc<Request>>) -> Self {
         let limits = &identity.limits;
-        let time_max = match phase {
-            Phase::Configure => limits.configure_time,
-            Phase::Serve => limits.time,
-        };
+        let time_max = phase.time_max(limits);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
@@ -105,18 +124,19 @@ impl State {
             table,
             entropy_drawn: false,
             wasi: None,
+            http: None,
         }
     }
 
-    /// From `configure` to the request that it was for: its CPU time is counted anew, under the limit of a call.
-    pub(crate) fn begin_serving(&mut self) {
-        self.phase = Phase::Serve;
-        self.usage.begin(self.identity.limits.time);
+    /// From `configure` to what it was for: CPU time is counted anew, under the limit of that.
+    pub(crate) fn begin(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.begin_call();
     }
 
     /// The next call on the same instance: its CPU time is counted anew.
     pub(crate) fn begin_call(&mut self) {
-        self.usage.begin(self.identity.limits.time);
+        self.usage.begin(self.phase.time_max(&self.identity.limits));
     }
 
     /// Takes bytes of the host's memory that the plugin has made it hold, against the plugin's own memory.
@@ -225,6 +245,21 @@ impl WasiView for State {
         WasiCtxView {
             ctx,
             table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let (identity, phase) = (&self.identity, self.phase);
+        let http = self
+            .http
+            .get_or_insert_with(|| Box::new(Http::new(identity, phase)));
+        http.hooks.phase = phase;
+        WasiHttpCtxView {
+            hooks: &mut http.hooks,
+            table: &mut self.table,
+            ctx: &mut http.context,
         }
     }
 }

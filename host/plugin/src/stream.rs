@@ -3,6 +3,7 @@
 //! Limits of time and of bytes are of each call, memory is of the instance. Not being called is its back-pressure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
@@ -11,6 +12,7 @@ use wasmtime::component::ResourceAny;
 use crate::attachment::Attachment;
 use crate::call::{Live, classify};
 use crate::error::{CallError, Fault};
+use crate::inspect::Stage;
 use crate::value::{Chunk, Finish, Request, StreamAction, Usage};
 
 /// The plugin's part in one stream. Where it is dropped, the instance is gone with all it held.
@@ -19,7 +21,17 @@ pub struct StreamInstance {
     live: Live,
     processor: ResourceAny,
     choices: u32,
+    request: Arc<Request>,
+    /// How long its calls took together.
+    took: Duration,
     _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for StreamInstance {
+    fn drop(&mut self) {
+        let plugin = &self.attachment.linked.identity.plugin;
+        self.request.timings.add(Stage::Stream.name(), plugin, self.took);
+    }
 }
 
 impl Attachment {
@@ -35,7 +47,8 @@ impl Attachment {
     ) -> Result<StreamInstance, CallError> {
         let linked = &self.linked;
         let wall_time = linked.identity.limits.wall_time;
-        let deadline = Instant::now() + wall_time;
+        let started = Instant::now();
+        let deadline = started + wall_time;
         let slots = &self.shared.slots;
         let Ok(Ok(slot)) = timeout_at(deadline, Arc::clone(&slots.free).acquire_owned()).await else {
             return Err(self.error(Fault::Busy(slots.count)));
@@ -56,6 +69,8 @@ impl Attachment {
             live,
             processor,
             choices,
+            request: Arc::clone(request),
+            took: started.elapsed(),
             _slot: slot,
         })
     }
@@ -75,10 +90,12 @@ impl StreamInstance {
         let Live { store, instance } = self.live.renewed();
         let _running = attachment.shared.ticker.run();
         let call = linked.stages.push(store, instance, self.processor, chunks);
-        let action = match timeout_at(Instant::now() + wall_time, call).await {
+        let started = Instant::now();
+        let action = match timeout_at(started + wall_time, call).await {
             Ok(outcome) => linked.answer(outcome),
             Err(_) => Err(Fault::WallTime(wall_time)),
         };
+        self.took += started.elapsed();
         let checked = action.and_then(|action| {
             if let StreamAction::Emit(chunks) | StreamAction::Stop(chunks, _) = &action {
                 check(chunks, choices)?;
@@ -102,10 +119,12 @@ impl StreamInstance {
         let call = linked
             .stages
             .finish(store, instance, self.processor, (reason, usage));
-        let last = match timeout_at(Instant::now() + wall_time, call).await {
+        let started = Instant::now();
+        let last = match timeout_at(started + wall_time, call).await {
             Ok(outcome) => linked.answer(outcome),
             Err(_) => Err(Fault::WallTime(wall_time)),
         };
+        self.took += started.elapsed();
         let checked = last.and_then(|chunks| {
             check(&chunks, choices)?;
             Ok(chunks)

@@ -1,10 +1,12 @@
 //! What stages take and give, as plain Rust: what crosses the border of this crate. `abi` turns it into WIT and back.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
-use crate::limits::{ATTRIBUTE_LEN_MAX, ATTRIBUTES_MAX};
+use crate::limits::{ATTRIBUTE_LEN_MAX, ATTRIBUTES_MAX, TIMINGS_MAX};
 
 /// One request, as every stage sees it. Plugins copy out of it only what they read.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub struct Request {
     pub body: Bytes,
     /// What plugins left for later stages.
     pub attributes: Attributes,
+    /// How long each stage took so far.
+    pub timings: Timings,
 }
 
 impl Request {
@@ -36,14 +40,15 @@ impl Request {
             principal: self.principal.clone(),
             headers: self.headers.clone(),
             body,
-            attributes: Attributes(Mutex::new(self.attributes.all())),
+            attributes: self.attributes.clone(),
+            timings: self.timings.clone(),
         }
     }
 }
 
-/// Keys and values that plugins leave for later stages and for the log, bounded in number and in bytes.
-#[derive(Debug, Default)]
-pub struct Attributes(Mutex<Vec<(String, String)>>);
+/// Keys and values that plugins leave for later stages and for the log, bounded in number and in bytes. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Attributes(Arc<Mutex<Vec<(String, String)>>>);
 
 impl Attributes {
     /// Leaves a value under a key, in place of what was there. One too many is dropped; one too long is cut.
@@ -72,6 +77,77 @@ impl Attributes {
     pub fn all(&self) -> Vec<(String, String)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// How long the stages of a request took, bounded in number. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Timings(Arc<Mutex<Vec<Timing>>>);
+
+/// How long a stage took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// The stage's name, or `model`.
+    pub stage: String,
+    /// The plugin's name in the configuration; empty for the model.
+    pub plugin: String,
+    /// Microseconds.
+    pub micros: u64,
+}
+
+impl Timings {
+    /// Notes what a stage took. One too many is dropped.
+    pub fn add(&self, stage: &str, plugin: &str, took: Duration) {
+        let mut timings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if timings.len() < TIMINGS_MAX {
+            timings.push(Timing {
+                stage: stage.to_owned(),
+                plugin: plugin.to_owned(),
+                micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            });
+        }
+    }
+
+    /// All of them, in the order in which the stages ended.
+    #[must_use]
+    pub fn all(&self) -> Vec<Timing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What observers are told of a request that is over. As JSON it may lack what a later version added.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Event {
+    /// Unique, and the same whenever the event is given again.
+    pub id: String,
+    /// The request's id, which a client may have chosen.
+    pub request_id: String,
+    /// Name of the endpoint.
+    pub endpoint: String,
+    /// Name of its model.
+    pub model: String,
+    /// Wire dialect, as [`Request::dialect`].
+    pub dialect: String,
+    /// As [`Request::principal`].
+    pub principal: Option<String>,
+    /// When the request ended, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// What the client was sent; 499 where it left before.
+    pub status: u16,
+    /// Why generation ended; none where nothing was generated.
+    pub finish: Option<Finish>,
+    /// Token counts, where there was a result.
+    pub usage: Option<Usage>,
+    /// How long the stages took.
+    pub timings: Vec<Timing>,
+    /// What plugins left on the request.
+    pub attributes: Vec<(String, String)>,
+    /// The request's body as it came. Not part of the event's JSON, since it need not be text.
+    #[serde(skip)]
+    pub request_body: Option<Bytes>,
+    /// The response's body as it was sent. Not part of the event's JSON either.
+    #[serde(skip)]
+    pub response_body: Option<Bytes>,
 }
 
 /// The longest prefix of `text` that has at most `len_max` bytes and ends at a character.
@@ -230,7 +306,7 @@ pub struct Label {
 }
 
 /// Token counts of one inference.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Of the input.
     pub prompt_tokens: u32,
@@ -239,7 +315,8 @@ pub struct Usage {
 }
 
 /// Why generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "OpenAI's names")]
 pub enum Finish {
     Stop,

@@ -1,6 +1,7 @@
 //! The command line: a file a subcommand, and the exit codes.
 
 mod check;
+mod events;
 mod key;
 mod model;
 mod openapi;
@@ -46,6 +47,9 @@ enum Command {
     /// Look at models.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Look at the events that wait for observers or were given up, and give them again or drop them.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
     /// Look at plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -112,6 +116,7 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Key(command) => key::run(command),
         Command::Openapi(arguments) => openapi::run(arguments),
         Command::Model(command) => model::run(command),
+        Command::Events(command) => events::run(command),
         Command::Plugin(command) => plugin::run(command),
     }
 }

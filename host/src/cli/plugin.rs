@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use selvedge_plugin::{Plugin, SandboxOptions};
+use selvedge_plugin::{Grants, Plugin, SandboxOptions};
 use serde_json::json;
 
 use super::CliError;
@@ -44,7 +44,7 @@ fn inspect(arguments: InspectArguments) -> Result<(), CliError> {
     let max = SandboxOptions::new(PathBuf::new()).component_size_max;
     let plugin = Plugin::read(&name, bytes.into(), max)
         .map_err(|error| CliError::Config(vec![format!("{file}: {error}")]))?;
-    let denied = selvedge_plugin::sandbox::check_imports(&plugin)
+    let denied = selvedge_plugin::sandbox::check_imports(&plugin, &Grants::default())
         .err()
         .map(|error| error.to_string());
     let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();

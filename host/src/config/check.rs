@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use selvedge_model::Task;
 
+use super::allow::Secrets;
 use super::endpoint::Endpoint;
 use super::model::Model;
 use super::read::{Sections, nearest};
@@ -22,6 +23,9 @@ const SLOTS_MAX: usize = 1024;
 
 /// Tries of a call at most: more would only keep a server down that is.
 const RETRIES_MAX: u32 = 10;
+
+/// Observers at work at once, at most: each has an instance beside those of requests.
+const WORKERS_MAX: usize = 256;
 
 /// What was found wrong so far.
 struct Findings<'a> {
@@ -56,6 +60,7 @@ pub(super) fn check(file: &Path, sections: Sections) -> Result<Config, Vec<Confi
     check_server(&sections, &mut found);
     edge::check(&sections, &mut found);
     check_models(&sections, &mut found);
+    check_observe(&sections, &mut found);
     check_plugins(&sections, &mut found);
     check_endpoints(&sections, &mut found);
     if !found.errors.is_empty() {
@@ -198,15 +203,63 @@ fn check_url(url: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+fn check_observe(sections: &Sections, found: &mut Findings<'_>) {
+    let observe = &sections.observe;
+    let key = |field: &str| format!("observe.{field}");
+    found.at_least_one(key("bytes_max"), observe.bytes_max.0);
+    found.at_least_one(key("batch_items_max"), observe.batch_items_max);
+    found.at_least_one(key("batch_bytes_max"), observe.batch_bytes_max.0);
+    found.at_least_one(key("attempts_max"), observe.attempts_max as usize);
+    if observe.workers == 0 || observe.workers > WORKERS_MAX {
+        found.add(
+            key("workers"),
+            format!("must be from 1 to {WORKERS_MAX}, and is {}", observe.workers),
+        );
+    }
+    let (min, max) = (observe.backoff_min, observe.backoff_max);
+    if min.0.is_zero() || min > max {
+        found.add(
+            key("backoff_min"),
+            format!("must be more than zero and at most `observe.backoff_max`, {max}"),
+        );
+    }
+}
+
+fn check_allow(name: &str, plugin: &super::Plugin, found: &mut Findings<'_>) {
+    let key = |field: &str| format!("plugins.{name}.allow.{field}");
+    for (index, grant) in plugin.allow.http.iter().enumerate() {
+        if let Err(why) = grant.origin() {
+            found.add(key(&format!("http[{index}]")), why);
+        }
+    }
+    for (index, journal) in plugin.allow.journals.iter().enumerate() {
+        let key = key(&format!("journals[{index}]"));
+        if journal.starts_with('.') {
+            found.add(key, "is the name of a folder, which must not begin with a `.`");
+        } else {
+            check_name(&key, journal, found);
+        }
+    }
+    let folder = folder_of(found.file);
+    for (secret, value) in plugin.allow.secrets.find(&folder) {
+        if let Err(why) = value {
+            found.add(key(&format!("secrets.{secret}")), why);
+        }
+    }
+}
+
 fn check_plugins(sections: &Sections, found: &mut Findings<'_>) {
     for (name, plugin) in &sections.plugins {
         check_name(&format!("plugins.{name}"), name, found);
+        check_allow(name, plugin, found);
         let limits = plugin.limits();
         let key = |field: &str| format!("plugins.{name}.limits.{field}");
         let times = [
             ("time", limits.time),
             ("wall_time", limits.wall_time),
             ("configure_time", limits.configure_time),
+            ("observe_time", limits.observe_time),
+            ("observe_wall_time", limits.observe_wall_time),
         ];
         for (field, time) in times {
             if time.is_zero() {
@@ -330,6 +383,7 @@ fn resolve(file: &Path, sections: Sections) -> Config {
         state: sections.state,
         runtime: sections.runtime,
         sandbox: sections.sandbox,
+        observe: sections.observe,
         models: sections.models.into_iter().collect(),
         plugins: sections.plugins.into_iter().collect(),
         endpoints: sections.endpoints.into_iter().collect(),
@@ -356,6 +410,9 @@ fn resolve(file: &Path, sections: Sections) -> Config {
     }
     for (_, plugin) in &mut config.plugins {
         plugin.path = absolute(std::mem::take(&mut plugin.path));
+        let secrets = plugin.allow.secrets.find(&folder).into_iter();
+        let secrets = secrets.filter_map(|(name, value)| Some((name, value.ok()?)));
+        plugin.allow.secrets = Secrets::Values(secrets.collect());
     }
     config
 }

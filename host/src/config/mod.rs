@@ -4,12 +4,14 @@
 //! from sections to a [`Config`] whose references hold. Names no tokio, no ort, no wasmtime, no hyper.
 
 mod admin;
+mod allow;
 mod auth;
 mod check;
 mod endpoint;
 mod error;
 mod limit;
 mod model;
+mod observe;
 mod plugin;
 mod read;
 mod runtime;
@@ -21,12 +23,14 @@ mod unit;
 mod upstream;
 
 pub use admin::Admin;
+pub use allow::{Allow, DescribedHost, HttpGrant, Secrets};
 pub use auth::{Auth, AuthMode, Jwt};
 pub use endpoint::{Attach, Endpoint, OnError, Scopes};
 pub use error::ConfigError;
 pub use limit::{CallerLimits, Rate};
 pub use model::{Batch, Model, Source};
-pub use plugin::{Allow, Limits, Plugin, Startup};
+pub use observe::{Full, Observe};
+pub use plugin::{Limits, Plugin, Startup};
 pub use runtime::Runtime;
 pub use sandbox::Sandbox;
 pub use secret::Secret;
@@ -56,6 +60,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// `[sandbox]`.
     pub sandbox: Sandbox,
+    /// `[observe]`.
+    pub observe: Observe,
     /// `[models.NAME]`, by name.
     pub models: Vec<(String, Model)>,
     /// `[plugins.NAME]`, by name.

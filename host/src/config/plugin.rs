@@ -1,9 +1,10 @@
-//! `[plugins.NAME]`: a component, what it may use and what it may see.
+//! `[plugins.NAME]`: a component and what it may use; `allow` has what it is granted.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::allow::Allow;
 use super::unit::{Size, Time};
 
 /// A plugin.
@@ -15,7 +16,7 @@ pub struct Plugin {
     /// What one call of it may use.
     #[serde(default)]
     pub limits: Limits,
-    /// What it may see besides the request's body.
+    /// What it is granted. Nothing by default.
     #[serde(default)]
     pub allow: Allow,
     /// How its instances start. Default `snapshot`.
@@ -54,16 +55,14 @@ pub struct Limits {
     pub output: Option<Size>,
     /// Host resources held at once. Default 1,024.
     pub handles: Option<usize>,
+    /// CPU time of an observer's call. Default `"1s"`.
+    pub observe_time: Option<Time>,
+    /// Time on the clock of an observer's call, what it waits for others included. Default `"30s"`.
+    pub observe_wall_time: Option<Time>,
+    /// One journal on disk, all its files together. Default 1 GiB.
+    pub journal: Option<Size>,
     /// Log lines and printed text of one call. Default 16 KiB.
     pub log: Option<Size>,
-}
-
-/// What a plugin may see besides the request's body.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Allow {
-    /// Request headers, of those that its manifest wants.
-    pub headers: Vec<String>,
 }
 
 impl Plugin {
@@ -83,6 +82,9 @@ impl Plugin {
             host_bytes: size(limits.host_bytes, defaults.host_bytes),
             output: size(limits.output, defaults.output),
             handles: limits.handles.unwrap_or(defaults.handles),
+            observe_time: time(limits.observe_time, defaults.observe_time),
+            observe_wall_time: time(limits.observe_wall_time, defaults.observe_wall_time),
+            journal: limits.journal.map_or(defaults.journal, |size| size.0 as u64),
             log: size(limits.log, defaults.log),
         }
     }

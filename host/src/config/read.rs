@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{
-    Admin, Auth, CallerLimits, ConfigError, Endpoint, Model, Plugin, Runtime, Sandbox, Server, State,
+    Admin, Auth, CallerLimits, ConfigError, Endpoint, Model, Observe, Plugin, Runtime, Sandbox, Server, State,
 };
 
 /// The file as typed.
@@ -25,6 +25,8 @@ pub(super) struct Sections {
     pub(super) runtime: Runtime,
     #[serde(default)]
     pub(super) sandbox: Sandbox,
+    #[serde(default)]
+    pub(super) observe: Observe,
     #[serde(default)]
     pub(super) models: BTreeMap<String, Model>,
     #[serde(default)]

@@ -17,6 +17,11 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
+    /// The secret that an environment variable holds.
+    pub(super) fn of_variable(name: &str) -> Self {
+        Self(format!("${{{name}}}"))
+    }
+
     /// What it stands for. A file's last line break is no part of it; its path is relative to `folder`.
     ///
     /// # Errors

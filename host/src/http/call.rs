@@ -17,6 +17,7 @@ use metrics::counter;
 use crate::edge::address::network;
 use crate::edge::{Admission, Principal, Who};
 use crate::generation::Ready;
+use crate::observe::Noted;
 use crate::pipeline::ClientFault;
 use crate::router::Dialect;
 
@@ -33,6 +34,8 @@ pub struct Call {
     pub address: IpAddr,
     /// Whose clothes its errors wear.
     pub dialect: Dialect,
+    /// What observers will be told of it.
+    pub noted: Noted,
     method: Method,
     path: String,
     principal: OnceLock<Arc<Principal>>,
@@ -51,12 +54,13 @@ pub struct Call {
 impl Call {
     /// A request whose head is here.
     #[must_use]
-    pub fn new(id: String, address: IpAddr, method: Method, path: String) -> Self {
+    pub fn new(id: String, address: IpAddr, method: Method, path: String, noted: Noted) -> Self {
         Self {
             id,
             since: Instant::now(),
             address,
             dialect: Dialect::of(&path),
+            noted,
             method,
             path,
             principal: OnceLock::new(),

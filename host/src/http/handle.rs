@@ -15,10 +15,12 @@ use hyper::body::Incoming;
 use super::call::{Call, Followed};
 use super::dialect::{chat, endpoint, node, oip, ollama, openai};
 use super::encoding::Encoding;
+use super::observed::Unanswered;
 use super::{Response, body, cors, docs, full, respond};
 use crate::app::App;
 use crate::edge;
 use crate::generation::Generation;
+use crate::observe::Noted;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::reload;
 use crate::router::{self, Dialect, Miss, Ollama, OpenInference, Route};
@@ -65,7 +67,9 @@ pub async fn request(
         address,
         method.clone(),
         path,
+        Noted::new(app.queue().clone()),
     ));
+    let unanswered = Unanswered::new(call.noted.clone());
     let origin = parts.headers.get(ORIGIN).cloned();
     let outcome = match &generation {
         Some(generation) => {
@@ -81,7 +85,9 @@ pub async fn request(
         }
         None => starting(&parts),
     };
-    let mut response = outcome.unwrap_or_else(|error| respond::error(call.dialect, &error, &call.id));
+    let response = outcome.unwrap_or_else(|error| respond::error(call.dialect, &error, &call.id));
+    let unkept = || respond::error(call.dialect, &HostFault::Unobserved.into(), &call.id);
+    let mut response = unanswered.answer(app.queue(), response, unkept).await;
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&call.id) {
         headers.insert("x-request-id", id);
@@ -313,6 +319,7 @@ pub fn plugin_request(
         headers: headers.collect(),
         body: received.body.clone(),
         attributes: selvedge_plugin::value::Attributes::default(),
+        timings: selvedge_plugin::value::Timings::default(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! HTTP: listeners, connections, bodies, dialects and answers. The only module that uses hyper.
 //!
 //! `listener` accepts, `connection` serves one socket, `handle` one request; `dialect` decodes and encodes; `respond` is the
-//! only place where an error becomes a status; `sse` writes what comes bit by bit.
+//! only place where an error becomes a status; `sse` writes what comes bit by bit; `observed` sees what was sent.
 
 pub mod body;
 pub mod call;
@@ -12,6 +12,7 @@ pub mod docs;
 pub mod encoding;
 pub mod handle;
 pub mod listener;
+mod observed;
 pub mod respond;
 pub mod sse;
 pub mod tls;

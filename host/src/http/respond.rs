@@ -466,6 +466,10 @@ fn describe_host(fault: &HostFault) -> Description<'_> {
             retry_after: Some(Duration::from_secs(1)),
             ..Description::new(503, "starting", fault.to_string())
         },
+        HostFault::Unobserved => Description {
+            retry_after: Some(Duration::from_secs(10)),
+            ..Description::new(503, "events_full", "the node cannot keep records of requests now")
+        },
         HostFault::Panic(_) => Description::new(500, "internal", "the node failed on this request"),
     }
 }

@@ -44,6 +44,8 @@ fn clothes(dialect: Dialect, status: u16) -> (&'static str, Value) {
         Dialect::Endpoint => ("Endpoint", schema("Error")),
         Dialect::OpenAi => ("OpenAi", schema("OpenAiError")),
         Dialect::Ollama => ("Ollama", schema("OllamaError")),
+        // The same body.
+        Dialect::OpenInference => ("OpenInference", schema("OllamaError")),
     }
 }
 

@@ -171,6 +171,9 @@ pub enum HostFault {
         /// Why.
         reason: String,
     },
+    /// The queue of events has no room, and no request may go without its event.
+    #[error("the queue of events is full, and none may be lost (`observe.full = \"refuse\"`)")]
+    Unobserved,
     /// The node is loading.
     #[error("the node is starting")]
     Starting,

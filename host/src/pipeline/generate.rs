@@ -60,7 +60,9 @@ impl Counts {
         self.completion += other.completion;
     }
 
-    fn usage(self) -> Usage {
+    /// The same, as plugins are told it.
+    #[must_use]
+    pub fn usage(self) -> Usage {
         let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Usage {
             prompt_tokens: narrow(self.prompt),
@@ -111,6 +113,7 @@ pub struct Running {
     counts: Counts,
     /// Until the last token.
     watch: Watch,
+    opened_at: Instant,
     first_at: Option<Instant>,
     /// When the plugins were last given something.
     pushed_at: Option<Instant>,
@@ -141,6 +144,7 @@ impl Running {
         }
         check_logprobs(endpoint, &order.params)?;
         let (prompt, mut watch) = (order.prompt?, meters.watch(Step::Model));
+        let opened_at = Instant::now();
         let opened = source::open(endpoint, prompt, &order.params).await;
         let (source, counts) = opened.inspect_err(|_| watch.end())?;
         let count = order.params.count;
@@ -161,6 +165,7 @@ impl Running {
             pending: None,
             counts,
             watch,
+            opened_at,
             first_at: None,
             pushed_at: None,
         })
@@ -278,6 +283,9 @@ impl Running {
                 }
                 Heard::End(choice, finish) => {
                     self.ended += 1;
+                    if self.ended == self.count {
+                        self.request.timings.add("model", "", self.opened_at.elapsed());
+                    }
                     return Ok(Told::End { choice, finish });
                 }
                 Heard::Counts(counts) => self.counts.add(counts),

@@ -4,6 +4,7 @@
 //! dropped, the plugin's instance with it, and what waits in the model's queue leaves it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use selvedge_model::Input;
 use selvedge_plugin::value::{Action, Completion, Output, Rejection, Rendered, Request, Usage, Verdict};
@@ -44,7 +45,9 @@ pub async fn run(
         Some(rendered) => convert::input(&endpoint.name, rendered.prompt)?,
         None => decode(&request)?,
     };
+    let started = Instant::now();
     let inference = meters.during(Step::Model, source::infer(endpoint, input)).await?;
+    request.timings.add(Step::Model.name(), "", started.elapsed());
     let completion = convert::completion(inference);
     meters
         .during(Step::Postprocess, postprocess(endpoint, &request, completion))

@@ -78,7 +78,7 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// What only grows.
-const COUNTERS: [(&str, &str); 6] = [
+const COUNTERS: [(&str, &str); 8] = [
     (
         "selvedge_requests_total",
         "Requests that are over, by endpoint, dialect and status; 499 where the client left first",
@@ -98,6 +98,14 @@ const COUNTERS: [(&str, &str); 6] = [
     (
         "selvedge_plugin_failures_total",
         "Calls of a plugin that failed, by code",
+    ),
+    (
+        "selvedge_events_lost_total",
+        "Events that could not be kept for observers, since the queue was full or could not be written",
+    ),
+    (
+        "selvedge_events_total",
+        "Events by observer and what came of giving them: taken, again, dead",
     ),
     (
         "selvedge_reloads_total",
@@ -138,7 +146,7 @@ const SIZES: [(&str, &str); 4] = [
 ];
 
 /// What goes up and down.
-const GAUGES: [(&str, &str); 7] = [
+const GAUGES: [(&str, &str); 9] = [
     ("selvedge_requests_running", "Requests that an endpoint works on"),
     (
         "selvedge_queue_depth",
@@ -156,6 +164,11 @@ const GAUGES: [(&str, &str); 7] = [
         "selvedge_endpoint_ready",
         "1 where an endpoint serves, 0 where it is broken",
     ),
+    (
+        "selvedge_events",
+        "Events that wait for observers, or were given up",
+    ),
+    ("selvedge_events_bytes", "What these take in the state file"),
     ("selvedge_generation", "Number of the generation that serves"),
     (
         "selvedge_plugin_value",

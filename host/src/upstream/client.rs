@@ -14,8 +14,8 @@ use http::Uri;
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -24,7 +24,10 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 
 /// A client with a pool of connections of its own; clones share it.
-pub(super) type Client = HyperClient<Timely<HttpsConnector<HttpConnector<Resolver>>>, Full<Bytes>>;
+pub(super) type Client = Pooled<Resolver, Full<Bytes>>;
+
+/// The same for other bodies, and other ways to find names.
+pub(super) type Pooled<R, B> = HyperClient<Timely<HttpsConnector<HttpConnector<R>>>, B>;
 
 /// How long a connection is kept for the next call. Servers close theirs after 5 s (uvicorn) to minutes; a call on one that
 /// was closed meanwhile is made again on another.
@@ -45,10 +48,26 @@ const FOUND_TIME_MAX: Duration = Duration::from_secs(5);
 ///
 /// Where the authorities cannot be read.
 pub(super) fn client(connect_timeout: Duration, ca: Option<&Path>) -> Result<Client, String> {
-    let mut http = HttpConnector::new_with_resolver(Resolver {
-        places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-        found: Arc::default(),
-    });
+    build(Resolver::default(), connect_timeout, ca)
+}
+
+/// A client that finds names in its own way.
+///
+/// # Errors
+///
+/// Where the authorities cannot be read.
+pub(super) fn build<R, B>(
+    resolver: R,
+    connect_timeout: Duration,
+    ca: Option<&Path>,
+) -> Result<Pooled<R, B>, String>
+where
+    Timely<HttpsConnector<HttpConnector<R>>>: Connect + Clone,
+    R: Clone,
+    B: hyper::body::Body + Send,
+    B::Data: Send,
+{
+    let mut http = HttpConnector::new_with_resolver(resolver);
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(Duration::from_secs(30)));
@@ -141,6 +160,15 @@ pub(super) struct Resolver {
 
 /// When the system was asked for a name, and what it said.
 type Found = (Instant, Vec<SocketAddr>);
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            found: Arc::default(),
+        }
+    }
+}
 
 impl Resolver {
     /// What was found lately. There are as many names as the configuration has.

@@ -8,11 +8,13 @@ mod answer;
 mod client;
 mod error;
 pub mod fetch;
+mod granted;
 mod ollama;
 mod openai;
 mod said;
 
 pub use error::{UpstreamError, UpstreamFault};
+pub use granted::Granted;
 pub use ollama::OPTIONS;
 pub use said::Said;
 

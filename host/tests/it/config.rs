@@ -83,6 +83,7 @@ fn the_reference_names_every_key() {
         "[state]\nzzz = 1",
         "[runtime]\nzzz = 1",
         "[sandbox]\nzzz = 1",
+        "[observe]\nzzz = 1",
         "[models.m]\nzzz = 1",
         "[models.m.batch]\nzzz = 1",
         "[models.m.generate]\nzzz = 1",

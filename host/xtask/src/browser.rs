@@ -17,6 +17,8 @@ pub(crate) fn find_or_install() {
     // A browser's recommendations are a desktop's.
     let packages = [["--no-install-recommends"].as_slice(), &missing].concat();
     if let Err(error) = apt_install(&packages, "the test of /docs in a browser") {
-        say(&format!("without a browser, the test of /docs will fail: {error:#}"));
+        say(&format!(
+            "without a browser, the test of /docs will fail: {error:#}"
+        ));
     }
 }

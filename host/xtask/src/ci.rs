@@ -50,6 +50,8 @@ fn clippy_and_docs(root: &Root) -> Result<()> {
             "hostile",
             "--exclude",
             "hostile-stream",
+            "--exclude",
+            "hostile-observer",
             "--all-targets",
             "--quiet",
         ])
@@ -78,6 +80,8 @@ pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
                 "hostile",
                 "--exclude",
                 "hostile-stream",
+                "--exclude",
+                "hostile-observer",
                 "--lib",
                 "--quiet",
             ])

@@ -2,39 +2,47 @@
 //!
 //! A case has `config.json` and `expected.json`, and what the plugin is given: `request.json`, which is `{}` where there is
 //! none; for a post-processor `labels.json`, or `text.json` with the answers' texts and `finish.json`, which is `"stop"`
-//! where there is none; for a stream `chunks.json`, a list of pushes, each a list of `[choice, text]`.
+//! where there is none; for a stream `chunks.json`, a list of pushes, each a list of `[choice, text]`; for an observer
+//! `events.json`, which is granted the journal `journal`, bodies, a secret and `https://granted.example`, with nobody to make a call.
 //! `UPDATE_GOLDEN=1` writes what is found as what is expected.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use selvedge_plugin::value::{
-    Action, Chunk, Completion, Finish, Label, Output, Prompt, Rejection, Request, Step, StreamAction, Usage,
-    Verdict,
+    Action, Chunk, Completion, Event, Finish, Label, Output, Prompt, Rejection, Request, Step, StreamAction,
+    Usage, Verdict,
 };
-use selvedge_plugin::{Attachment, CallError, Stage};
+use selvedge_plugin::{Attachment, CallError, Grants, Origin, Stage};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::sandbox::{attach, options, request, root, sandbox};
+use crate::sandbox::{attach, journals, options, request, root, sandbox};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn golden_cases_of_the_standard_plugins() {
-    let sandbox = sandbox();
+    let (sandbox, journals) = (sandbox(), journals());
     for (plugin, cases_min) in [
         ("json-schema", 6),
         ("prompt-template", 3),
         ("label", 10),
         ("json-extract", 14),
         ("redact", 5),
+        ("capture", 4),
+        ("webhook", 2),
     ] {
         let cases = root().join("plugins").join(plugin).join("cases");
         let mut run = 0;
         for case in std::fs::read_dir(&cases).expect("the plugin has cases").flatten() {
             let dir = case.path();
             let config = read(&dir, "config.json").expect("a case has a configuration");
-            let attachment = attach(&sandbox, plugin, options(config)).await.expect("attached");
-            let answer = answer(&attachment, &dir).await;
+            let mut options = options(config);
+            options.grants = grants();
+            let attachment = attach(&sandbox, plugin, options).await.expect("attached");
+            let answer = match attachment.has_stage(Stage::Observe) {
+                true => observe(&attachment, &dir, &journals).await,
+                false => answer(&attachment, &dir).await,
+            };
             let found = answer.unwrap_or_else(|error| json!({ "error": error.fault.to_string() }));
             if std::env::var_os("UPDATE_GOLDEN").is_some() {
                 std::fs::write(dir.join("expected.json"), format!("{found:#}\n")).expect("written");
@@ -44,6 +52,63 @@ async fn golden_cases_of_the_standard_plugins() {
         }
         assert!(run >= cases_min, "only {run} cases of {plugin} were found");
     }
+}
+
+/// What observers are granted in their cases.
+fn grants() -> Grants {
+    Grants {
+        http: vec![Origin::parse("https://granted.example").expect("an origin")],
+        secrets: [(
+            "WEBHOOK_SECRET".to_owned(),
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
+        )]
+        .into(),
+        journals: vec!["journal".to_owned()],
+        bodies: true,
+        caller: None,
+    }
+}
+
+/// What an observer wrote of the events.
+async fn observe(attachment: &Attachment, dir: &Path, journals: &Path) -> Result<Value, CallError> {
+    let events: Vec<Value> = read(dir, "events.json").expect("events");
+    let events: Vec<Event> = events.into_iter().map(event).collect();
+    let folder = journals.join("journal");
+    std::fs::remove_dir_all(&folder).ok();
+    attachment.observe(&events).await?;
+    let Ok(files) = std::fs::read_dir(&folder) else {
+        return Ok(json!({ "lines": [] }));
+    };
+    let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
+    files.retain(|file| file.extension() == Some("jsonl".as_ref()));
+    files.sort();
+    let texts = files
+        .iter()
+        .map(|file| std::fs::read_to_string(file).expect("text"));
+    let texts = texts.collect::<String>();
+    let lines = texts
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"));
+    Ok(json!({ "lines": lines.collect::<Vec<Value>>() }))
+}
+
+/// An event of a case: the bodies are texts, and what is not said has a value all the same.
+fn event(mut said: Value) -> Event {
+    let body = |value: Value| value.as_str().map(|text| text.to_owned().into());
+    let (asked, answered) = (
+        body(said["request_body"].take()),
+        body(said["response_body"].take()),
+    );
+    let mut event = json!({
+        "id": "evt_1", "request_id": "req-1", "endpoint": "e", "model": "m", "dialect": "endpoint", "principal": null,
+        "time_ms": 1_700_000_000_000_u64, "status": 200, "finish": null, "usage": null, "timings": [], "attributes": [],
+    });
+    for (key, value) in said.as_object().expect("an object") {
+        event[key] = value.clone();
+    }
+    let mut event: Event = serde_json::from_value(event).expect("an event");
+    (event.request_body, event.response_body) = (asked, answered);
+    event
 }
 
 fn read<T: DeserializeOwned>(dir: &Path, file: &str) -> Option<T> {

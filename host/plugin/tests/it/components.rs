@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use selvedge_plugin::LoadError;
+use selvedge_plugin::{Grants, LoadError};
 use serde_json::json;
 
 use crate::sandbox::{component, manifest_section, options, plugin_in_text, sandbox};
 
 fn refusal(bytes: Vec<u8>) -> String {
     sandbox()
-        .read("p", bytes.into())
+        .read("p", bytes.into(), &Grants::default())
         .expect_err("refused")
         .to_string()
 }
@@ -44,7 +44,7 @@ fn refuses_a_truncated_component_wherever_it_is_cut() {
     let sandbox = sandbox();
     let step = whole.len() / 200;
     for len in (0..whole.len() - 1).step_by(step) {
-        let error = sandbox.read("p", whole[..len].to_vec().into());
+        let error = sandbox.read("p", whole[..len].to_vec().into(), &Grants::default());
         assert!(error.is_err(), "cut at {len} it was accepted");
     }
 }
@@ -63,7 +63,7 @@ fn refuses_a_component_of_another_world_and_names_its_exports() {
 #[test]
 fn refuses_a_component_that_is_too_long() {
     let error = sandbox()
-        .read("p", vec![0; (64 << 20) + 1].into())
+        .read("p", vec![0; (64 << 20) + 1].into(), &Grants::default())
         .expect_err("refused");
     assert!(matches!(error, LoadError::TooLarge { .. }), "{error}");
 }
@@ -93,7 +93,11 @@ fn refuses_a_plugin_without_lifecycle() {
 async fn refuses_memories_of_64_bits() {
     let sandbox = sandbox();
     let bytes = plugin_in_text("(memory $wide i64 1)", "", "(i32.const 0)");
-    let plugin = Arc::new(sandbox.read("wide", bytes.into()).expect("it reads as a plugin"));
+    let plugin = Arc::new(
+        sandbox
+            .read("wide", bytes.into(), &Grants::default())
+            .expect("it reads as a plugin"),
+    );
     let error = sandbox
         .attach(&plugin, options(json!({})))
         .await
@@ -126,7 +130,7 @@ fn refuses_a_manifest_that_is_damaged_or_there_twice() {
 #[test]
 fn reads_what_a_plugin_says_of_itself() {
     let plugin = sandbox()
-        .read("json-schema", component("json-schema").into())
+        .read("json-schema", component("json-schema").into(), &Grants::default())
         .expect("a plugin");
     assert_eq!(
         (plugin.manifest.name.as_str(), plugin.manifest.api.as_str()),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use selvedge_plugin::value::Request;
-use selvedge_plugin::{AttachOptions, Attachment, Limits, LoadError, Sandbox, SandboxOptions, Start};
+use selvedge_plugin::{AttachOptions, Attachment, Grants, Limits, LoadError, Sandbox, SandboxOptions, Start};
 use serde_json::Value;
 
 /// The project's folder.
@@ -15,6 +15,11 @@ pub(crate) fn root() -> PathBuf {
 /// A sandbox whose cache all tests share, so that each configuration is compiled once.
 pub(crate) fn sandbox() -> Sandbox {
     sandbox_in(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache"))
+}
+
+/// Where the plugins of that sandbox write journals.
+pub(crate) fn journals() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("journals")
 }
 
 /// A sandbox with a cache of its own.
@@ -40,6 +45,7 @@ pub(crate) fn options(config: Value) -> AttachOptions {
         config,
         limits: Limits::default(),
         headers: Vec::new(),
+        grants: Grants::default(),
         start: Start::Snapshot,
     }
 }
@@ -50,7 +56,7 @@ pub(crate) async fn attach(
     name: &str,
     options: AttachOptions,
 ) -> Result<Attachment, LoadError> {
-    let plugin = Arc::new(sandbox.read(name, component(name).into())?);
+    let plugin = Arc::new(sandbox.read(name, component(name).into(), &options.grants)?);
     sandbox.attach(&plugin, options).await
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use selvedge_plugin::value::Verdict;
-use selvedge_plugin::{LoadError, Plugin, Start, Startup};
+use selvedge_plugin::{Grants, LoadError, Plugin, Start, Startup};
 use serde_json::json;
 
 use crate::sandbox::{
@@ -107,7 +107,11 @@ async fn a_table_that_configure_changes_costs_the_snapshot_and_not_the_change() 
     let sandbox = sandbox();
     let plugin = Arc::new(
         sandbox
-            .read("changes-table", plugin_in_text(table, deed, check).into())
+            .read(
+                "changes-table",
+                plugin_in_text(table, deed, check).into(),
+                &Grants::default(),
+            )
             .expect("a plugin"),
     );
     let attachment = sandbox
@@ -132,7 +136,11 @@ async fn a_global_that_configure_changes_is_in_the_snapshot() {
     let global = "(global $g (mut i32) (i32.const 1))";
     let bytes = plugin_in_text(global, "(global.set $g (i32.const 0))", "(global.get $g)");
     let sandbox = sandbox();
-    let plugin = Arc::new(sandbox.read("changes-global", bytes.into()).expect("a plugin"));
+    let plugin = Arc::new(
+        sandbox
+            .read("changes-global", bytes.into(), &Grants::default())
+            .expect("a plugin"),
+    );
     let attachment = sandbox
         .attach(&plugin, options(json!({})))
         .await
@@ -194,7 +202,11 @@ async fn a_self_test_that_never_ends_refuses_the_plugin_and_not_the_node() {
     let sandbox = sandbox();
     let mut bytes = plugin_in_text("", "", "(loop $for_ever (result i32) (br $for_ever))");
     bytes.extend(manifest_section(r#"{"self_test":{"body":{}}}"#));
-    let plugin = Arc::new(sandbox.read("endless", bytes.into()).expect("a plugin"));
+    let plugin = Arc::new(
+        sandbox
+            .read("endless", bytes.into(), &Grants::default())
+            .expect("a plugin"),
+    );
     let mut options = options(json!({}));
     options.limits.time = std::time::Duration::from_secs(3600);
     options.limits.configure_time = std::time::Duration::from_millis(300);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use selvedge_model::{InferError, Input};
-use selvedge_plugin::value::Finish;
+use selvedge_plugin::value::{Finish, Request};
 use serde_json::Value;
 
 use super::call::Call;
@@ -49,12 +49,12 @@ pub fn enter<'a>(endpoint: &'a Endpoint, received: &Received) -> Result<&'a Arc<
 ///
 /// Where the pipeline ends in one, or the time is over.
 pub async fn run(
-    endpoint: &Ready,
+    endpoint: &Arc<Ready>,
     received: &Received,
     dialect: Dialect,
     decode: impl FnOnce(&[u8]) -> Result<Input, RequestError>,
 ) -> Result<Answer, RequestError> {
-    let request = plugin_request(received, &endpoint.name, dialect);
+    let request = admit(endpoint, received, dialect)?;
     let deadline = tokio::time::Instant::from_std(received.since + endpoint.timeout);
     let pipeline = pipeline::run(endpoint, request, |request| decode(&request.body));
     let answer = tokio::time::timeout_at(deadline, pipeline).await;
@@ -63,7 +63,19 @@ pub async fn run(
     received
         .call
         .count(usage.prompt_tokens.into(), 0, usage.completion_tokens.into());
+    received.call.noted.used(usage);
     Ok(answer)
+}
+
+/// The plugins' view of a request, which is an event from here on where its endpoint has observers.
+fn admit(endpoint: &Arc<Ready>, received: &Received, dialect: Dialect) -> Result<Arc<Request>, RequestError> {
+    let noted = &received.call.noted;
+    if noted.refuses(endpoint) {
+        return Err(HostFault::Unobserved.into());
+    }
+    let request = plugin_request(received, &endpoint.name, dialect);
+    noted.begin(endpoint, &request);
+    Ok(request)
 }
 
 /// Takes a request that generates text to its first words, within what is left of its time.
@@ -77,7 +89,7 @@ pub async fn generate(
     dialect: Dialect,
     decode: impl FnOnce(&[u8]) -> Result<Order, RequestError>,
 ) -> Result<Timed, RequestError> {
-    let request = plugin_request(received, &endpoint.name, dialect);
+    let request = admit(endpoint, received, dialect)?;
     let deadline = tokio::time::Instant::from_std(received.since + endpoint.timeout);
     let start = Running::start(endpoint, request, |request| decode(&request.body));
     let running = tokio::time::timeout_at(deadline, start).await;
@@ -116,7 +128,12 @@ impl Timed {
     /// Where the pipeline ends in one, or the time is over.
     pub async fn complete(&mut self) -> Result<Completed, RequestError> {
         let complete = tokio::time::timeout_at(self.deadline, self.running.complete()).await;
-        complete.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))
+        let completed = complete.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))?;
+        self.call.noted.used(completed.counts.usage());
+        if let Some(choice) = completed.choices.first() {
+            self.call.noted.finished(choice.finish);
+        }
+        Ok(completed)
     }
 
     /// Waits for the first words, within the request's time.
@@ -138,9 +155,13 @@ impl Timed {
         let quiet_at = tokio::time::Instant::now() + sse::PING_EVERY;
         loop {
             if let Some(told) = self.running.take() {
+                if let Told::End { choice: 0, finish } = told {
+                    self.call.noted.finished(finish);
+                }
                 return Ok(Next::Told(told));
             }
             if self.running.is_over() {
+                self.call.noted.used(self.running.counts().usage());
                 return Ok(Next::End);
             }
             let wait = tokio::time::timeout_at(self.deadline.min(quiet_at), self.running.wait()).await;
@@ -149,7 +170,12 @@ impl Timed {
             }
             // From here on a plugin may be at work, which only the end of the request may interrupt.
             let advance = tokio::time::timeout_at(self.deadline, self.running.advance()).await;
-            advance.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))?;
+            let advanced = advance.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()));
+            if advanced.is_err() {
+                self.call.noted.used(self.running.counts().usage());
+                self.call.noted.finished(Finish::Error);
+            }
+            advanced?;
         }
     }
 

@@ -40,10 +40,14 @@ pub fn ready(app: &App, generation: &Generation) -> Response {
         (false, true, true) => (StatusCode::OK, "degraded"),
         (false, true, false) => (StatusCode::OK, "ready"),
     };
+    let held = app.queue().held();
     let body = json!({
         "status": word,
         "generation": generation.number,
         "sandbox": { "pooled": app.sandbox().is_pooled(), "instances": app.sandbox().instances() },
+        "observe": {
+            "waiting": held.waiting, "waiting_bytes": held.waiting_bytes, "dead": held.dead, "lost": app.queue().lost(),
+        },
         "models": generation.models.iter().map(|(name, model)| model_entry(name, model)).collect::<Vec<_>>(),
         "endpoints": generation.endpoints.iter().map(endpoint_entry).collect::<Vec<_>>(),
     });
@@ -72,6 +76,11 @@ pub fn metrics(app: &App, generation: &Generation) -> Response {
         gauge!("selvedge_endpoint_ready", "endpoint" => Arc::clone(&endpoint.name)).set(ready);
     }
     gauge!("selvedge_generation").set(real(generation.number));
+    let held = app.queue().held();
+    gauge!("selvedge_events", "state" => "waiting").set(real(held.waiting));
+    gauge!("selvedge_events", "state" => "dead").set(real(held.dead));
+    gauge!("selvedge_events_bytes", "state" => "waiting").set(real(held.waiting_bytes));
+    gauge!("selvedge_events_bytes", "state" => "dead").set(real(held.dead_bytes));
     let mut response = Response::new(full(app.metrics().text()));
     response.headers_mut().insert(
         CONTENT_TYPE,

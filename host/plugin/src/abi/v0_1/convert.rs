@@ -4,15 +4,15 @@ use bytes::Bytes;
 use wasmtime::component::{Resource, ResourceTable};
 
 use super::bindings::exports::selvedge::plugin::{
-    postprocessor as post, stream_postprocessor as stream, templater as template, validator,
+    observer, postprocessor as post, stream_postprocessor as stream, templater as template, validator,
 };
 use super::bindings::selvedge::plugin::tensors::ElementType;
 use super::bindings::selvedge::plugin::types as wit;
 use crate::error::Fault;
 use crate::limits::{MESSAGE_LEN_MAX, PROBLEMS_MAX};
 use crate::value::{
-    Action, Chunk, Completion, Element, Finish, Label, Output, Problem, Prompt, Rejection, Rendered, Request,
-    Step, StreamAction, Tensor, Usage, Verdict, cut,
+    Action, Chunk, Completion, Element, Event, Finish, Label, Output, Problem, Prompt, Rejection, Rendered,
+    Request, Step, StreamAction, Tensor, Usage, Verdict, cut,
 };
 
 type NamedHandle = (String, Resource<Tensor>);
@@ -204,6 +204,30 @@ pub(super) fn stream_action(action: stream::Action) -> StreamAction {
     }
 }
 
+pub(super) fn event_in(event: &Event) -> observer::Event {
+    let timing = |timing: &crate::value::Timing| observer::Timing {
+        stage: timing.stage.clone(),
+        plugin: timing.plugin.clone(),
+        micros: timing.micros,
+    };
+    observer::Event {
+        id: event.id.clone(),
+        request_id: event.request_id.clone(),
+        endpoint: event.endpoint.clone(),
+        model: event.model.clone(),
+        dialect: event.dialect.clone(),
+        principal: event.principal.clone(),
+        time_ms: event.time_ms,
+        status: event.status,
+        finish: event.finish.map(finish),
+        usage: event.usage.map(usage_in),
+        timings: event.timings.iter().map(timing).collect(),
+        attributes: event.attributes.clone(),
+        request_body: event.request_body.as_ref().map(|body| body.to_vec()),
+        response_body: event.response_body.as_ref().map(|body| body.to_vec()),
+    }
+}
+
 pub(super) fn usage_in(usage: Usage) -> wit::Usage {
     wit::Usage {
         prompt_tokens: usage.prompt_tokens,
@@ -249,6 +273,13 @@ impl Len for Verdict {
             Self::Amend(Some(body)) => body.len(),
             Self::Reject(rejection) => rejection.len(),
         }
+    }
+}
+
+/// An observer answers nothing.
+impl Len for () {
+    fn len(&self) -> usize {
+        0
     }
 }
 

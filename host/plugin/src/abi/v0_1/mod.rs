@@ -15,7 +15,11 @@ pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "full-plugin",
-        imports: { default: trappable },
+        imports: {
+            // It waits for a disk.
+            "selvedge:plugin/journals.append": async | trappable,
+            default: trappable,
+        },
         exports: { default: async },
         with: {
             "selvedge:plugin/types.request": crate::abi::v0_1::RequestHandle,

@@ -7,13 +7,15 @@ use wasmtime::component::{Instance, InstancePre, Resource, ResourceAny};
 
 use super::RequestHandle;
 use super::bindings::exports::selvedge::plugin::{
-    lifecycle, postprocessor, stream_postprocessor, templater, validator,
+    lifecycle, observer, postprocessor, stream_postprocessor, templater, validator,
 };
 use super::convert;
 use crate::error::Fault;
 use crate::inspect::Stage;
 use crate::state::State;
-use crate::value::{Action, Chunk, Completion, Finish, Rendered, Request, StreamAction, Usage, Verdict};
+use crate::value::{
+    Action, Chunk, Completion, Event, Finish, Rendered, Request, StreamAction, Usage, Verdict,
+};
 
 /// Where in a component each stage's functions are; none for a stage that it does not export.
 pub(crate) struct Stages {
@@ -22,6 +24,7 @@ pub(crate) struct Stages {
     templater: Option<templater::GuestIndices>,
     postprocessor: Option<postprocessor::GuestIndices>,
     stream: Option<stream_postprocessor::GuestIndices>,
+    observer: Option<observer::GuestIndices>,
 }
 
 /// What a call came to: a value, the plugin's own failure, or an error of wasmtime's that the caller classifies.
@@ -48,6 +51,9 @@ impl Stages {
                 .transpose()?,
             stream: has(Stage::Stream)
                 .then(|| stream_postprocessor::GuestIndices::new(pre))
+                .transpose()?,
+            observer: has(Stage::Observe)
+                .then(|| observer::GuestIndices::new(pre))
                 .transpose()?,
         })
     }
@@ -113,6 +119,20 @@ impl Stages {
 }
 
 impl Stages {
+    pub(crate) async fn observe(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        events: &[Event],
+    ) -> Outcome<()> {
+        let guest = exported(self.observer.as_ref())?.load(&mut *store, instance)?;
+        let events: Vec<_> = events.iter().map(convert::event_in).collect();
+        Ok(guest
+            .call_observe(&mut *store, &events)
+            .await?
+            .map_err(convert::fault))
+    }
+
     /// The state of one stream, which the instance holds from now on.
     pub(crate) async fn open(&self, store: &mut Store<State>, instance: &Instance) -> Outcome<ResourceAny> {
         let guest = exported(self.stream.as_ref())?.load(&mut *store, instance)?;

@@ -80,7 +80,11 @@ pub(super) async fn outputs(
     }
 }
 
-async fn tensors(endpoint: &Ready, request: Request, received: Received) -> Result<Vec<Named>, RequestError> {
+async fn tensors(
+    endpoint: &Arc<Ready>,
+    request: Request,
+    received: Received,
+) -> Result<Vec<Named>, RequestError> {
     let in_json = endpoint.plugins.is_empty() || request.form == Form::Json;
     let body = if in_json {
         received.body.clone()
@@ -95,7 +99,7 @@ async fn tensors(endpoint: &Ready, request: Request, received: Received) -> Resu
 }
 
 async fn of_texts(
-    endpoint: &Ready,
+    endpoint: &Arc<Ready>,
     texts: Vec<String>,
     parameters: Map<String, Value>,
     received: Received,
@@ -122,7 +126,7 @@ async fn of_texts(
 
 /// Runs an input that plugins see as `body`; where a validator changed that, it is read again.
 async fn run_on(
-    endpoint: &Ready,
+    endpoint: &Arc<Ready>,
     received: Received,
     body: bytes::Bytes,
     first: Input,
