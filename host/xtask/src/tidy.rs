@@ -43,7 +43,14 @@ const OWNERS: [(&str, &[&str]); 7] = [
     ("ort::", &["host/model/"]),
     ("llguidance::", &["host/model/src/generate/structure.rs"]),
     ("hyper::", &["host/src/http/", "host/src/upstream/"]),
-    ("rusqlite::", &["host/src/state/", "host/src/edge/keystore.rs"]),
+    (
+        "rusqlite::",
+        &[
+            "host/src/state/",
+            "host/src/observe/",
+            "host/src/edge/keystore.rs",
+        ],
+    ),
     (
         "rustls::",
         &["host/src/http/tls.rs", "host/src/upstream/", "host/tests/"],
