@@ -225,7 +225,7 @@ def idle(_seconds):
 
 def cost(seconds):
     limits = "[limits]\n" + "".join(
-        f'{of} = {{ requests = 4000000000, tokens = 4000000000, per = "1s", concurrent = 1000 }}\n' for of in ("address", "key")
+        f'{of} = {{ requests = 10000000, tokens = 4000000000, per = "1s", concurrent = 1000 }}\n' for of in ("address", "key")
     )
     sides = {"without": [], "with": []}
     with node(log=False) as plain, node(extra=f'[auth]\nmode = "keys"\n{limits}') as edged:

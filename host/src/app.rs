@@ -365,6 +365,8 @@ impl Node {
     /// Ends the node: `/readyz` fails, nothing new is accepted, requests in flight may finish within `drain_timeout`.
     /// Answers whether all did.
     pub async fn drain(&self) -> bool {
+        self.app.shutdown.leave();
+        tokio::time::sleep(self.app.config.server.drain_delay.0).await;
         self.app.shutdown.begin();
         let all = self
             .app

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use metrics::counter;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use crate::app::{App, StartError};
 use crate::config::{self, Config, ConfigError, Source};
@@ -58,12 +59,28 @@ impl From<ReloadError> for RequestError {
     }
 }
 
+/// Has a task of the node's own reload it, so that it comes to its end whoever asked and left.
+///
+/// # Errors
+///
+/// As [`reload`].
+pub async fn ask(app: &Arc<App>) -> Result<Reloaded, ReloadError> {
+    let (answer, answered) = oneshot::channel();
+    let owned = Arc::clone(app);
+    app.shutdown().spawn(async move {
+        let outcome = reload(&owned).await;
+        // Who asked may have left.
+        answer.send(outcome).ok();
+    });
+    answered.await.unwrap_or(Err(ReloadError::Busy))
+}
+
 /// Reads the configuration's file again and puts what it says in place. One at a time.
 ///
 /// # Errors
 ///
 /// Where another one is under way, or anything is wrong with the file or with what it names: then nothing changed.
-pub async fn reload(app: &App) -> Result<Reloaded, ReloadError> {
+async fn reload(app: &App) -> Result<Reloaded, ReloadError> {
     let Ok(_turn) = app.reloading().try_lock() else {
         return Err(ReloadError::Busy);
     };
@@ -135,9 +152,14 @@ fn needs_restart(started_with: &Config, config: &Config) -> Vec<&'static str> {
             old.server.idle_timeout != new.server.idle_timeout,
         ),
         (
+            "server.drain_delay",
+            old.server.drain_delay != new.server.drain_delay,
+        ),
+        (
             "server.drain_timeout",
             old.server.drain_timeout != new.server.drain_timeout,
         ),
+        ("server.tls", old.server.tls != new.server.tls),
         ("state.dir", old.state.dir != new.state.dir),
         ("runtime", old.runtime != new.runtime),
         ("sandbox", old.sandbox != new.sandbox),

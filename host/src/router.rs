@@ -242,9 +242,10 @@ pub fn check_path(path: &str) -> Result<(), String> {
         ));
     }
     let plain = |character: char| character.is_ascii_alphanumeric() || "/._-~".contains(character);
-    if !path.chars().all(plain) || path.ends_with('/') || path.contains("//") {
+    let dots = path.split('/').any(|step| step == "." || step == "..");
+    if !path.chars().all(plain) || path.ends_with('/') || path.contains("//") || dots {
         return Err(format!(
-            "`{path}` may have letters, digits and `._-~` between single slashes, and no slash at its end"
+            "`{path}` may have letters, digits and `._-~` between single slashes, no step `.` or `..`, and no slash at its end"
         ));
     }
     Ok(())
@@ -291,7 +292,8 @@ mod tests {
     #[test]
     fn refuses_paths_that_are_the_node_s_or_could_be_misread() {
         for path in [
-            "/v1/x", "/healthz", "classify", "/a//b", "/a/", "/a?b", "/", "/ä", "/admin",
+            "/v1/x", "/healthz", "classify", "/a//b", "/a/", "/a?b", "/", "/ä", "/admin", "/a/../v1",
+            "/a/./b",
         ] {
             assert!(check_path(path).is_err(), "{path}");
         }

@@ -9,11 +9,23 @@ use tokio_util::task::TaskTracker;
 /// A handle on the node's end; clones share it.
 #[derive(Clone, Default)]
 pub struct Shutdown {
+    leaving: CancellationToken,
     drain: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Shutdown {
+    /// From now on the node is not ready, and still serves.
+    pub fn leave(&self) {
+        self.leaving.cancel();
+    }
+
+    /// Whether the node is about to end.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
     /// Tells every task to finish what it has and take nothing new.
     pub fn begin(&self) {
         self.drain.cancel();

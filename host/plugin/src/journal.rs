@@ -113,7 +113,9 @@ fn numbers(folder: &Path, name: &str) -> io::Result<Vec<u64>> {
         let file = entry?.file_name();
         let number = file.to_str().and_then(|file| {
             let rest = file.strip_prefix(name)?.strip_prefix('-')?;
-            rest.strip_suffix(".jsonl")?.parse::<u64>().ok()
+            let number = rest.strip_suffix(".jsonl")?.parse::<u64>().ok()?;
+            // Somebody else's file may be called nearly so.
+            (path(Path::new(""), name, number) == Path::new(file) && number < u64::MAX).then_some(number)
         });
         numbers.extend(number);
     }

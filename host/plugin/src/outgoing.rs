@@ -123,7 +123,7 @@ async fn send(
         let place = format!(
             "{}://{}",
             uri.scheme_str().unwrap_or_default(),
-            uri.authority().map_or("", |authority| authority.as_str())
+            uri.host().unwrap_or_default()
         );
         tracing::warn!(target: "plugin", plugin, endpoint, place, "a call to a host that is not granted (`allow = {{ http = [..] }}`)");
         return Err(Error::HttpRequestDenied);

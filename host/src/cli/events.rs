@@ -124,7 +124,8 @@ fn line(letter: &Letter) -> String {
     };
     let made = UNIX_EPOCH + Duration::from_millis(u64::try_from(letter.made_ms).unwrap_or_default());
     let (observer, attempts) = (&letter.observer, letter.attempts);
-    let reason = letter.reason.as_deref().unwrap_or_default();
+    // A plugin's own words, which must not write to the terminal as they like.
+    let reason = letter.reason.as_deref().unwrap_or_default().escape_debug();
     let due = UNIX_EPOCH + Duration::from_millis(u64::try_from(letter.due_ms).unwrap_or_default());
     let wait = due
         .duration_since(SystemTime::now())

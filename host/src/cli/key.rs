@@ -80,8 +80,8 @@ fn create(arguments: CreateArguments) -> Result<(), CliError> {
     for scope in &arguments.scopes {
         check_scope(&config, scope)?;
     }
-    if arguments.per.is_zero() {
-        return Err(anyhow::anyhow!("--per: must be more than zero").into());
+    if arguments.per < std::time::Duration::from_millis(1) {
+        return Err(anyhow::anyhow!("--per: must be at least 1ms").into());
     }
     let (id, text, hash) = key::generate().context("the system gives no random numbers")?;
     let limited =

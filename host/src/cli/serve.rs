@@ -59,8 +59,11 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let signal = loop {
         match signals.next().await {
             Asked::End(signal) => break signal,
-            // What comes of it is in the log.
-            Asked::Reload => drop(reload::reload(node.app()).await),
+            // What comes of it is in the log; an end that is asked for meanwhile does not wait for it.
+            Asked::Reload => tokio::select! {
+                outcome = reload::ask(node.app()) => drop(outcome),
+                signal = signals.end() => break signal,
+            },
         }
     };
     tracing::info!(signal, "draining: requests in flight may finish");

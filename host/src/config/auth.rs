@@ -15,7 +15,7 @@ pub struct Auth {
     /// By what. There is no default: without the section nobody has to say who they are, which is refused where other machines
     /// reach the node.
     pub mode: AuthMode,
-    /// Wrong keys or tokens that one address may send; beyond, it is told 429 for a while. Default 30 a minute.
+    /// Wrong keys or tokens that one address may send; beyond, they are told 429 for a while. Default 30 a minute.
     #[serde(default = "failures")]
     pub failures: Rate,
     /// Of `mode = "jwt"`.

@@ -12,7 +12,8 @@ use super::endpoint::Endpoint;
 use super::model::Model;
 use super::read::{Sections, nearest};
 use super::upstream::Upstream;
-use super::{Auth, Config, ConfigError};
+use super::{Auth, Config, ConfigError, Size};
+use crate::edge::ADMIN;
 use crate::router;
 
 /// The most instances that the process's mappings allow; see [`super::Sandbox`].
@@ -26,6 +27,9 @@ const RETRIES_MAX: u32 = 10;
 
 /// Observers at work at once, at most: each has an instance beside those of requests.
 const WORKERS_MAX: usize = 256;
+
+/// Bytes of a body in an event at most: some events must fit into what waits to be written.
+const EVENT_BODY_MAX: usize = 16 << 20;
 
 /// What was found wrong so far.
 struct Findings<'a> {
@@ -207,6 +211,12 @@ fn check_observe(sections: &Sections, found: &mut Findings<'_>) {
     let observe = &sections.observe;
     let key = |field: &str| format!("observe.{field}");
     found.at_least_one(key("bytes_max"), observe.bytes_max.0);
+    if observe.body_bytes_max.0 > EVENT_BODY_MAX {
+        found.add(
+            key("body_bytes_max"),
+            format!("must be at most {}", Size(EVENT_BODY_MAX)),
+        );
+    }
     found.at_least_one(key("batch_items_max"), observe.batch_items_max);
     found.at_least_one(key("batch_bytes_max"), observe.batch_bytes_max.0);
     found.at_least_one(key("attempts_max"), observe.attempts_max as usize);
@@ -287,6 +297,11 @@ fn check_endpoints(sections: &Sections, found: &mut Findings<'_>) {
     let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, endpoint) in &sections.endpoints {
         check_name(&format!("endpoints.{name}"), name, found);
+        if name == ADMIN {
+            let message =
+                "`admin` is the operators' scope, which its callers would have; choose another name";
+            found.add(format!("endpoints.{name}"), message);
+        }
         check_endpoint(name, endpoint, sections, found);
         let Some(path) = endpoint.path.as_deref() else {
             continue;

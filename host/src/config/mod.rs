@@ -34,7 +34,7 @@ pub use plugin::{Limits, Plugin, Startup};
 pub use runtime::Runtime;
 pub use sandbox::Sandbox;
 pub use secret::Secret;
-pub use server::{Addresses, Cors, Server, Tls};
+pub use server::{Addresses, Cors, Forwarded, Server, Tls};
 pub use state::State;
 pub use unit::{Size, Time};
 pub use upstream::{Upstream, UpstreamKind};

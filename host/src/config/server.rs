@@ -17,8 +17,10 @@ pub struct Server {
     pub listen: Addresses,
     /// Bytes of a request's body at most; beyond: 413. Default 8 MiB.
     pub body_size_max: Size,
-    /// Proxies whose `Forwarded` or `X-Forwarded-For` says where a request comes from, as networks, `["10.0.0.0/8"]`. Default: none.
+    /// Proxies that are believed where they say where a request comes from, as networks, `["10.0.0.0/8"]`. Default: none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which header these write; the other one is the client's own word. Default `x-forwarded-for`.
+    pub forwarded: Forwarded,
     /// Certificate and key, where the listener speaks TLS. Default: it does not.
     pub tls: Option<Tls>,
     /// Which pages of other origins may call the node from a browser. Default: none.
@@ -35,6 +37,8 @@ pub struct Server {
     pub connections_max: usize,
     /// Requests at once on one HTTP/2 connection. Default 128.
     pub streams_max: u32,
+    /// How long the node goes on taking requests after SIGTERM while `/readyz` fails, so that balancers see it. Default 0.
+    pub drain_delay: Time,
     /// How long requests in flight may take after SIGTERM before they are cut off. Default 30 s.
     pub drain_timeout: Time,
 }
@@ -45,6 +49,7 @@ impl Default for Server {
             listen: Addresses(vec![SocketAddr::from(([127, 0, 0, 1], 8080))]),
             body_size_max: Size(8 << 20),
             trusted_proxies: Vec::new(),
+            forwarded: Forwarded::default(),
             tls: None,
             cors: Cors::default(),
             request_timeout: Time(Duration::from_secs(120)),
@@ -52,9 +57,21 @@ impl Default for Server {
             idle_timeout: Time(Duration::from_secs(75)),
             connections_max: 10_000,
             streams_max: 128,
+            drain_delay: Time(Duration::ZERO),
             drain_timeout: Time(Duration::from_secs(30)),
         }
     }
+}
+
+/// The header in which proxies say where a request comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forwarded {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded`. <https://www.rfc-editor.org/rfc/rfc7239>
+    Forwarded,
 }
 
 /// TLS 1.2 and 1.3, with HTTP/2 where the client takes it. The files are read again when they change.

@@ -95,7 +95,8 @@ impl<'de> Deserialize<'de> for Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // Exactly, and as it is read.
+        serializer.collect_str(&format_args!("{}us", self.0.as_micros()))
     }
 }
 

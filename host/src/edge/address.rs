@@ -5,22 +5,27 @@ use std::net::{IpAddr, Ipv6Addr};
 use http::HeaderMap;
 use ipnet::IpNet;
 
+use crate::config::Forwarded;
+
 /// Entries of a list of addresses that are looked at.
 const HOPS_MAX: usize = 16;
 
 /// The proxies that are believed.
 #[derive(Debug, Clone)]
-pub struct Proxies(Vec<IpNet>);
+pub struct Proxies {
+    networks: Vec<IpNet>,
+    header: Forwarded,
+}
 
 impl Proxies {
-    /// Those of these networks.
+    /// Those of these networks, which write this header.
     #[must_use]
-    pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+    pub fn new(networks: Vec<IpNet>, header: Forwarded) -> Self {
+        Self { networks, header }
     }
 
     /// The nearest address that is no trusted proxy's. Each proxy adds the one that it was called from behind the others, in
-    /// `Forwarded` (<https://www.rfc-editor.org/rfc/rfc7239>) or `X-Forwarded-For`; what stands before the first address that is
+    /// the header that was said; what stands before the first address that is
     /// not trusted may be invented.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
@@ -33,10 +38,10 @@ impl Proxies {
             let entries = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
             entries.map(read).collect()
         };
-        let hops = if headers.contains_key("forwarded") {
-            forwarded("forwarded", for_of)
-        } else {
-            forwarded("x-forwarded-for", node)
+        // A proxy that writes the one passes the other on as the client wrote it.
+        let hops = match self.header {
+            Forwarded::Forwarded => forwarded("forwarded", for_of),
+            Forwarded::XForwardedFor => forwarded("x-forwarded-for", node),
         };
         for hop in hops.into_iter().rev().take(HOPS_MAX) {
             let Some(address) = hop else { break };
@@ -49,7 +54,7 @@ impl Proxies {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -90,9 +95,14 @@ mod tests {
     use http::HeaderMap;
 
     use super::{Proxies, network};
+    use crate::config::Forwarded;
 
     fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
-        let proxies = Proxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
+        client_by(Forwarded::XForwardedFor, peer, headers)
+    }
+
+    fn client_by(header: Forwarded, peer: &str, headers: &[(&'static str, &str)]) -> String {
+        let proxies = Proxies::new(vec!["10.0.0.0/8".parse().expect("a network")], header);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().expect("a value"));
@@ -135,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_standard_s_header_first() {
+    fn looks_at_the_header_that_the_proxies_write_and_not_at_the_other() {
         let both = [
             (
                 "forwarded",
@@ -143,11 +153,10 @@ mod tests {
             ),
             ("x-forwarded-for", "198.51.100.7"),
         ];
-        assert_eq!(client("10.0.0.1", &both), "2001:db8::1");
-        assert_eq!(
-            client("10.0.0.1", &[("forwarded", "For=198.51.100.7:80")]),
-            "198.51.100.7"
-        );
+        assert_eq!(client("10.0.0.1", &both), "198.51.100.7");
+        assert_eq!(client_by(Forwarded::Forwarded, "10.0.0.1", &both), "2001:db8::1");
+        let port = [("forwarded", "For=198.51.100.7:80")];
+        assert_eq!(client_by(Forwarded::Forwarded, "10.0.0.1", &port), "198.51.100.7");
     }
 
     #[test]

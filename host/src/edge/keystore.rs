@@ -105,21 +105,22 @@ pub fn all(connection: &mut Connection) -> rusqlite::Result<Vec<Key>> {
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Key> {
     let (scopes, rate): (String, Option<String>) = (row.get(3)?, row.get(7)?);
-    let wrong = |error: serde_json::Error| {
-        rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Text, Box::new(error))
-    };
+    let id: String = row.get(0)?;
+    // One that cannot be read opens nothing, and harms no other.
+    let rate = rate.map(|text| serde_json::from_str(&text)).transpose();
+    let broken = rate.as_ref().err().map(|error| {
+        tracing::error!(id, %error, "the limits of a key cannot be read; it is taken for revoked");
+        Moment(0)
+    });
     Ok(Key {
-        id: row.get(0)?,
+        id,
         name: row.get(1)?,
         hash: row.get(2)?,
         scopes: scopes.split_whitespace().map(str::to_owned).collect(),
         made: Moment(row.get(4)?),
         expires: row.get::<_, Option<i64>>(5)?.map(Moment),
-        revoked: row.get::<_, Option<i64>>(6)?.map(Moment),
-        rate: rate
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .map_err(wrong)?,
+        revoked: row.get::<_, Option<i64>>(6)?.map(Moment).or(broken),
+        rate: rate.unwrap_or_default(),
     })
 }
 

@@ -137,6 +137,7 @@ pub struct Buckets {
     per: Duration,
     /// What was in each at a time.
     levels: Mutex<HashMap<Who, (f64, Instant)>>,
+    turn: AtomicUsize,
 }
 
 impl Buckets {
@@ -147,6 +148,7 @@ impl Buckets {
             max: f64::from(max.get()),
             per,
             levels: Mutex::default(),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -174,7 +176,8 @@ impl Buckets {
     /// Takes an amount, whether it is there or not.
     pub fn take(&self, who: &Who, amount: f64) -> f64 {
         let (mut levels, now) = (self.lock(), Instant::now());
-        if levels.len() >= CALLERS_KEPT {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        if levels.len() >= CALLERS_KEPT && turn.is_multiple_of(CALLERS_KEPT) {
             levels.retain(|_, bucket| self.filled(*bucket, now) < self.max);
         }
         let bucket = levels.entry(who.clone()).or_insert((self.max, now));

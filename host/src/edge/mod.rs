@@ -88,7 +88,7 @@ impl Edge {
         let failures = &config.auth.failures;
         Self {
             authority,
-            proxies: Proxies::new(config.server.trusted_proxies.clone()),
+            proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded),
             failures: failures.requests.map(|count| Buckets::new(count, failures.per.0)),
             address: limiter(&config.limits.address),
             key: limiter(&config.limits.key).map(Arc::new),
@@ -120,14 +120,6 @@ impl Edge {
         if !self.asks() {
             return Ok(None);
         }
-        let who = Who::Address(address::network(address));
-        if let Some((failures, wait)) = self
-            .failures
-            .as_ref()
-            .and_then(|all| Some((all, all.wait(&who, 1.0)?)))
-        {
-            return Err(failures.refusal(limit::Limited::Failures, wait));
-        }
         let Some(credential) = credential(headers) else {
             return Err(ClientFault::Unauthenticated(
                 "there is no key; send `Authorization: Bearer KEY` or `x-api-key: KEY`",
@@ -139,6 +131,11 @@ impl Edge {
             Authority::Tokens(tokens) => tokens.read(credential),
         };
         if let (Err(_), Some(failures)) = (&found, &self.failures) {
+            // Right ones are let in all the same: others may share the address.
+            let who = Who::Address(address::network(address));
+            if let Some(wait) = failures.wait(&who, 1.0) {
+                return Err(failures.refusal(limit::Limited::Failures, wait));
+            }
             failures.take(&who, 1.0);
         }
         found.map(Some)

@@ -92,6 +92,9 @@ impl Call {
     ///
     /// Where a scope is missing, or a limit of the endpoint's is reached.
     pub fn enter(&self, endpoint: &Arc<Ready>, estimate: u64) -> Result<(), ClientFault> {
+        if self.endpoint.set(Arc::clone(endpoint)).is_ok() {
+            endpoint.meters.begin();
+        }
         let who = match self.principal() {
             Some(principal) => {
                 if let Some(scope) = endpoint.scopes.iter().find(|scope| !principal.may(scope)) {
@@ -103,9 +106,6 @@ impl Call {
         };
         if let Some(limiter) = &endpoint.limiter {
             self.admit(limiter.admit(&who, estimate)?);
-        }
-        if self.endpoint.set(Arc::clone(endpoint)).is_ok() {
-            endpoint.meters.begin();
         }
         Ok(())
     }

@@ -127,7 +127,12 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, gate: Gate, app: Arc<App
     };
     // A client that dawdles over its handshake is as one that dawdles over a head.
     let time_max = app.config().server.header_timeout.0;
-    match tokio::time::timeout(time_max, tls.acceptor().accept(stream)).await {
+    let handshake = tokio::time::timeout(time_max, tls.acceptor().accept(stream));
+    let handshake = tokio::select! {
+        made = handshake => made,
+        () = app.shutdown().draining() => return,
+    };
+    match handshake {
         Ok(Ok(stream)) => serve_stream(stream, gate.side, peer, app).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "a handshake failed"),
         Err(_) => tracing::debug!(%peer, "a handshake took too long"),

@@ -43,7 +43,7 @@ pub enum Side {
 
 /// A request on its way.
 struct Arrived<'a> {
-    app: &'a App,
+    app: &'a Arc<App>,
     generation: &'a Arc<Generation>,
     call: Arc<Call>,
     parts: Parts,
@@ -52,7 +52,7 @@ struct Arrived<'a> {
 
 /// Answers a request. Never fails: every error is an answer.
 pub async fn request(
-    app: &App,
+    app: &Arc<App>,
     side: Side,
     peer: SocketAddr,
     request: Request<Incoming>,
@@ -131,14 +131,19 @@ async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestErr
         _ => generation.config.server.request_timeout.0,
     };
     let known = parts.headers.get(IF_NONE_MATCH).cloned();
+    // What is broken, and where it lies, is not for strangers.
+    let told = match side {
+        Side::Public if generation.edge.asks() => node::Told::State,
+        _ => node::Told::All,
+    };
     let received = received(arrived, time_max);
     match route {
         Route::Live => Ok(node::live()),
-        Route::Ready => Ok(node::ready(app, generation)),
+        Route::Ready => Ok(node::ready(app, generation, told)),
         Route::Document => Ok(docs::document(&generation.document, known.as_ref())),
         Route::Docs => Ok(docs::page(known.as_ref())),
         Route::Metrics => Ok(node::metrics(app, generation)),
-        Route::Reload => Ok(respond::json(StatusCode::OK, &reload::reload(app).await?)),
+        Route::Reload => Ok(respond::json(StatusCode::OK, &reload::ask(app).await?)),
         Route::Models => Ok(openai::models(app, generation)),
         Route::Model(name) => openai::model(app, generation, name),
         Route::Endpoint(index) => endpoint::answer(&generation.endpoints[index], received.await?).await,
@@ -190,7 +195,11 @@ fn admit(generation: &Generation, route: Route<'_>, parts: &Parts, call: &Call) 
 fn estimate(headers: &HeaderMap) -> u64 {
     let len = headers.get(http::header::CONTENT_LENGTH);
     let len = len.and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
-    len.unwrap_or_default() / 4 + ANSWER_TOKENS
+    estimate_of(len.unwrap_or_default())
+}
+
+fn estimate_of(len: u64) -> u64 {
+    len / 4 + ANSWER_TOKENS
 }
 
 /// A request whose body is here.
@@ -233,13 +242,14 @@ async fn received(arrived: Arrived<'_>, time_max: Duration) -> Result<Received, 
     };
     let len_max = generation.config.server.body_size_max.0;
     let body = body::read(incoming, len_max, time_max, refused).await?;
+    let body = encoding.unpack(body, len_max).await?;
     Ok(Received {
         id: call.id.clone(),
         since: call.since,
         call,
-        estimate: estimate(&parts.headers),
+        estimate: estimate_of(body.len() as u64),
         headers: parts.headers,
-        body: encoding.unpack(body, len_max).await?,
+        body,
         shutdown: app.shutdown().clone(),
     })
 }

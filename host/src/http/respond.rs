@@ -104,7 +104,13 @@ pub fn stream_error(dialect: Dialect, error: &RequestError, request_id: &str) ->
 fn log<'a>(error: &'a RequestError, request_id: &str) -> Description<'a> {
     let described = describe(&error.fault);
     if let 401 | 403 | 429 | 503 = described.status {
-        counter!("selvedge_rejected_total", "reason" => described.code.clone().into_owned()).increment(1);
+        // A plugin's own words would have no end.
+        let reason = match &error.fault {
+            Fault::Client(ClientFault::Rejected(_)) => "plugin".to_owned(),
+            Fault::Upstream(_) => "upstream".to_owned(),
+            _ => described.code.clone().into_owned(),
+        };
+        counter!("selvedge_rejected_total", "reason" => reason).increment(1);
     }
     if let Fault::Plugin(failed) = &error.fault {
         meters::count_failure(failed);

@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub struct Tls {
     files: config::Tls,
     current: ArcSwap<ServerConfig>,
+    /// When the files that were read first had been changed.
+    first: Vec<Option<SystemTime>>,
 }
 
 impl Tls {
@@ -30,8 +32,12 @@ impl Tls {
     ///
     /// Which of them cannot be used, and why.
     pub fn new(files: config::Tls) -> Result<Self, String> {
-        let current = ArcSwap::from(read(&files)?);
-        Ok(Self { files, current })
+        let (first, current) = (stamp(&files), ArcSwap::from(read(&files)?));
+        Ok(Self {
+            files,
+            current,
+            first,
+        })
     }
 
     /// What makes a handshake.
@@ -39,39 +45,41 @@ impl Tls {
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.current.load_full())
     }
+}
 
-    /// When the files were changed.
-    fn stamp(&self) -> Vec<Option<SystemTime>> {
-        let files = &self.files;
-        let paths = [Some(&files.cert), Some(&files.key), files.client_ca.as_ref()];
-        let changed = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
-        paths.into_iter().flatten().map(changed).collect()
-    }
+/// When the files were changed.
+fn stamp(files: &config::Tls) -> Vec<Option<SystemTime>> {
+    let paths = [Some(&files.cert), Some(&files.key), files.client_ca.as_ref()];
+    let changed = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
+    paths.into_iter().flatten().map(changed).collect()
 }
 
 /// Reads the files again when they change, until the node drains. Where they cannot be used, or do not belong to each other yet,
 /// those before hold.
 pub async fn follow(tls: Arc<Tls>, shutdown: Shutdown) {
-    let mut stamp = tls.stamp();
+    // What is in use, and what was complained of: files may become readable without being changed.
+    let (mut used, mut told) = (tls.first.clone(), None);
     loop {
         tokio::select! {
             () = shutdown.draining() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let now = tls.stamp();
-        if now == stamp {
+        let now = stamp(&tls.files);
+        if now == used {
             continue;
         }
         match read(&tls.files) {
             Ok(config) => {
+                (used, told) = (now, None);
                 tls.current.store(config);
                 tracing::info!(cert = %tls.files.cert.display(), "a changed certificate is in use");
             }
+            Err(_) if told.as_ref() == Some(&now) => {}
             Err(error) => {
+                told = Some(now);
                 tracing::error!(%error, "server.tls: the changed files cannot be used; those before hold");
             }
         }
-        stamp = now;
     }
 }
 

@@ -153,17 +153,29 @@ fn is_private(address: IpAddr) -> bool {
                     || address.is_multicast()
                     || address.is_unique_local()
                     || address.is_unicast_link_local()
+                    // Site-local (RFC 3879), Teredo (RFC 4380), NAT64 of a network's own (RFC 8215).
+                    || address.segments()[0] & 0xffc0 == 0xfec0
+                    || address.octets().starts_with(&[0x20, 0x01, 0, 0])
+                    || address.octets().starts_with(&[0, 0x64, 0xff, 0x9b, 0, 1])
             }
         },
     }
 }
 
-/// The IPv4 address that an IPv6 one stands for: mapped, or by NAT64 (RFC 6052).
+/// The IPv4 address that an IPv6 one stands for: mapped, compatible, by NAT64 (RFC 6052) or 6to4 (RFC 3056).
 fn embedded(address: Ipv6Addr) -> Option<std::net::Ipv4Addr> {
     let octets = address.octets();
     let translated = octets.starts_with(&[0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0]);
     let last = || std::net::Ipv4Addr::new(octets[12], octets[13], octets[14], octets[15]);
-    address.to_ipv4_mapped().or_else(|| translated.then(last))
+    if octets.starts_with(&[0x20, 0x02]) {
+        return Some(std::net::Ipv4Addr::new(
+            octets[2], octets[3], octets[4], octets[5],
+        ));
+    }
+    let compatible = octets.starts_with(&[0; 12]) && !address.is_loopback() && !address.is_unspecified();
+    address
+        .to_ipv4_mapped()
+        .or_else(|| (translated || compatible).then(last))
 }
 
 #[cfg(test)]

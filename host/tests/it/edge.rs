@@ -195,19 +195,21 @@ fn who_guesses_keys_is_told_to_wait_and_others_are_not() {
         node.classify(&[("x-forwarded-for", address), ("x-api-key", key)])
             .status
     };
-    let began = Instant::now();
-    while from("198.51.100.1", &key) != 200 {
-        assert!(began.elapsed() < Duration::from_secs(10), "the key is not known");
-        std::thread::sleep(Duration::from_millis(300));
-    }
+    let known = (0..40).any(|count| {
+        std::thread::sleep(Duration::from_millis(250));
+        let address = format!("198.51.100.{count}");
+        let headers = [("x-forwarded-for", address.as_str()), ("x-api-key", key.as_str())];
+        node.classify(&headers).status == 200
+    });
+    assert!(known, "the key is not known");
     for _ in 0..5 {
         assert_eq!(from("203.0.113.9", "selvedge_0123456789_guess"), 401);
     }
     assert_eq!(from("203.0.113.9", "selvedge_0123456789_guess"), 429);
     assert_eq!(
         from("203.0.113.9", &key),
-        429,
-        "the right key does not help who guessed"
+        200,
+        "who has the key is let in, though somebody at the same address guesses"
     );
     assert_eq!(from("198.51.100.2", &key), 200, "somebody else is served");
 }

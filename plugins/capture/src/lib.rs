@@ -48,21 +48,29 @@ impl observer::Guest for Plugin {
             file_bytes_max: config.file_bytes_max,
             files_max: config.files_max,
         };
-        journals::append(&config.journal, &lines, rotation).map_err(|error| unwritten(&config.journal, error))
+        let too_long = lines
+            .iter()
+            .any(|line| line.len() as u64 >= config.file_bytes_max);
+        journals::append(&config.journal, &lines, rotation)
+            .map_err(|error| unwritten(&config.journal, error, too_long))
     }
 }
 
 /// Only a line that is too long will never do; the others are kept until the operator has seen to it.
-fn unwritten(journal: &str, error: JournalError) -> Failure {
+fn unwritten(journal: &str, error: JournalError, too_long: bool) -> Failure {
     match error {
         JournalError::Denied => failure_for_now(
             "journal-denied",
             format!("the journal `{journal}` is not granted: `allow = {{ journals = [\"{journal}\"] }}`"),
         ),
         JournalError::Invalid(why) => failure("journal-refused", why),
-        JournalError::TooLarge(max) => failure(
+        JournalError::TooLarge(max) if too_long => failure(
+            "journal-line-too-long",
+            format!("a line is longer than {max} bytes (`file_bytes_max`)"),
+        ),
+        JournalError::TooLarge(max) => failure_for_now(
             "journal-too-large",
-            format!("a line, or `file_bytes_max` times `files_max`, is more than {max} bytes"),
+            format!("`file_bytes_max` times `files_max` is more than {max} bytes (`limits.journal`)"),
         ),
         JournalError::Unavailable(why) => failure_for_now("journal-unavailable", why),
     }

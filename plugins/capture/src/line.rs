@@ -80,7 +80,9 @@ impl Config {
     /// The line, where this request has one.
     #[must_use]
     pub fn line(&self, request: &Request) -> Option<String> {
-        if self.only == Only::Success && !(200..300).contains(&request.status) {
+        // A stream whose client left, or that failed midway, has 200 and half of an answer.
+        let is_whole = !matches!(request.finish.as_deref(), Some("cancelled" | "error"));
+        if self.only == Only::Success && !(is_whole && (200..300).contains(&request.status)) {
             return None;
         }
         match self.format {

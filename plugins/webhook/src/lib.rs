@@ -103,14 +103,16 @@ fn send(config: &Config, url: &Url, signer: &Signer, request: &Request) -> Resul
         ("webhook-timestamp", now.to_string()),
         ("webhook-signature", signer.sign(&request.id, now, &body)),
     ];
+    let server = config.url.split('/').take(3).collect::<Vec<_>>().join("/");
     let status = post(
         url,
         &headers,
         body.as_bytes(),
         Duration::from_millis(config.timeout_ms),
     )
-    .map_err(|why| failure_for_now("webhook-unreachable", format!("{}: {why}", config.url)))?;
-    let message = format!("{} answered {status}", config.url);
+    // Of the address only its server: what is behind it may be a secret, and this is logged and kept.
+    .map_err(|why| failure_for_now("webhook-unreachable", format!("{server}: {why}")))?;
+    let message = format!("{server} answered {status}");
     match status {
         200..=299 => Ok(()),
         // The server found fault with this event; another answer may come for the next one.

@@ -102,7 +102,14 @@ fn check_jwt(jwt: &Jwt, found: &mut Findings<'_>) {
 fn check_rate(key: &str, rate: Option<&Rate>, found: &mut Findings<'_>) {
     let Some(rate) = rate else { return };
     if rate.per.0.is_zero() {
-        found.add(format!("{key}.per"), "must be more than zero");
+        return found.add(format!("{key}.per"), "must be more than zero");
+    }
+    if let Some(requests) = rate
+        .requests
+        .filter(|requests| rate.per.0 / requests.get() == std::time::Duration::ZERO)
+    {
+        let message = format!("{requests} in {} is more than one in a nanosecond", rate.per);
+        found.add(format!("{key}.requests"), message);
     }
     if rate.requests.is_none() && rate.tokens.is_none() && rate.concurrent.is_none() {
         found.add(key, "limits nothing: give `requests`, `tokens` or `concurrent`");

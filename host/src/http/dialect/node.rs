@@ -19,6 +19,15 @@ pub fn live() -> Response {
     respond::json(StatusCode::OK, &json!({ "status": "alive" }))
 }
 
+/// How much is told of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Whether it is ready, and no more.
+    State,
+    /// Models, endpoints and plugins with their reasons as well.
+    All,
+}
+
 /// `GET /readyz` while the first generation is being built.
 #[must_use]
 pub fn starting() -> Response {
@@ -28,19 +37,25 @@ pub fn starting() -> Response {
 /// `GET /readyz`: 200 while the node takes requests for at least one endpoint, also where another is broken, so that a
 /// balancer does not take the good ones away; 503 while it drains or no endpoint serves.
 #[must_use]
-pub fn ready(app: &App, generation: &Generation) -> Response {
+pub fn ready(app: &App, generation: &Generation, told: Told) -> Response {
     let broken = generation.faults().next().is_some();
     let serves = generation
         .endpoints
         .iter()
         .any(|endpoint| matches!(endpoint.state, EndpointState::Ready(_)));
-    let (status, word) = match (app.shutdown().is_draining(), serves, broken) {
+    let (status, word) = match (app.shutdown().is_leaving(), serves, broken) {
         (true, ..) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (false, false, _) => (StatusCode::SERVICE_UNAVAILABLE, "broken"),
         (false, true, true) => (StatusCode::OK, "degraded"),
         (false, true, false) => (StatusCode::OK, "ready"),
     };
     let held = app.queue().held();
+    if told == Told::State {
+        return respond::json(
+            status,
+            &json!({ "status": word, "generation": generation.number }),
+        );
+    }
     let body = json!({
         "status": word,
         "generation": generation.number,

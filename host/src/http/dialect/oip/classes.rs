@@ -35,6 +35,8 @@ impl Classes {
 pub(super) fn greatest(tensor: &Tensor, count: usize, classes: &Classes) -> Result<Tensor, String> {
     let values = values(tensor)?;
     let rows = match tensor.shape.as_slice() {
+        // Of nothing there is nothing to choose, however many rows it has.
+        [_, _, ..] if values.is_empty() => 0,
         [rows, _, ..] => *rows as usize,
         _ => 1,
     };
