@@ -163,7 +163,7 @@ fn a_stream_is_an_event_with_its_text_and_so_is_one_that_the_client_leaves() {
     let extra = format!(
         "\n[plugins.capture]\npath = \"{}/plugins/dist/capture.wasm\"\nallow = {{ journals = [\"chat\"], bodies = true }}\n\
          [endpoints.captured]\nmodel = \"smollm2\"\n\
-         plugins = [{{ use = \"capture\", config = {{ journal = \"chat\" }} }}]\n",
+         plugins = [{{ use = \"capture\", config = {{ journal = \"chat\", only = \"all\" }} }}]\n",
         root().display()
     );
     let host = TestHost::start(&(demo + &extra));

@@ -81,7 +81,7 @@ impl Config {
     #[must_use]
     pub fn line(&self, request: &Request) -> Option<String> {
         // A stream whose client left, or that failed midway, has 200 and half of an answer.
-        let is_whole = !matches!(request.finish.as_deref(), Some("cancelled" | "error"));
+        let is_whole = !matches!(request.finish, Some("cancelled" | "error"));
         if self.only == Only::Success && !(is_whole && (200..300).contains(&request.status)) {
             return None;
         }
@@ -196,6 +196,10 @@ mod tests {
         assert_eq!(config(json!({ "journal": "j" })).line(&failed), None);
         let all = config(json!({ "journal": "j", "only": "all" }));
         assert_eq!(line(&all, &failed)["status"], 422);
+        let mut half = request("{}", "{}");
+        half.finish = Some("cancelled");
+        assert_eq!(config(json!({ "journal": "j" })).line(&half), None);
+        assert_eq!(line(&all, &half)["finish"], "cancelled");
     }
 
     #[test]
