@@ -11,8 +11,8 @@ slow   All requests at once, streamed; the server takes 10 s for each, a token a
 idle   So many streams of which each has told one word and waits: memory a stream, without a plugin, and with `redact`, which
        is an instance of its own for each of them; and what the node keeps when they have gone.
 
-Memory is told twice, resident and anonymous. Resident counts the pages of a plugin's snapshot once for each instance, though
-they are there once; anonymous is what a stream has for itself. Both include the node's two connections for each request, but
+Memory is told in three ways. Resident counts the pages of a plugin's snapshot once for each instance, though they are there once;
+anonymous is what a stream has for itself; parted counts a page that is mapped many times as that part of it each time. Both include the node's two connections for each request, but
 not what the kernel keeps for them. Never asserts a time.
 """
 
@@ -130,11 +130,13 @@ class Node:
         self.pid, self.address = child.pid, address
 
     def status(self):
-        """Threads, and memory in MB: resident, and of it anonymous."""
+        """Threads, and memory in MB: resident, of it anonymous, and with shared pages parted among those who share them."""
         lines = pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines()
         fields = dict(line.split(":", 1) for line in lines)
         resident, anonymous = (int(fields[key].split()[0]) * 1024 / 1e6 for key in ("VmRSS", "RssAnon"))
-        return int(fields["Threads"]), resident, anonymous
+        shares = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        parted = next(int(line.split()[1]) * 1024 / 1e6 for line in shares if line.startswith("Pss:"))
+        return int(fields["Threads"]), resident, anonymous, parted
 
     async def watch(self, seen):
         """Notes the status time and again until it is cancelled."""
@@ -265,7 +267,7 @@ def tell_faults(faults):
 
 # ---- the figures
 
-STATUS = ("threads", "MB resident", "MB anonymous")
+STATUS = ("threads", "MB resident", "MB anonymous", "MB parted")
 
 
 async def slow(folder, count):
