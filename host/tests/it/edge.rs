@@ -301,3 +301,56 @@ fn a_node_that_others_reach_must_say_who_may_call() {
     );
     assert_eq!(check("[auth]\nmode = \"none\"\n").0, 0);
 }
+
+#[test]
+fn a_node_that_ends_says_so_first_and_serves_for_a_while() {
+    let delayed = config("").replacen("[state]", "drain_delay = \"3s\"\n[state]", 1);
+    let host = TestHost::start(&delayed);
+    let client = host.client();
+    assert_eq!(client.get("/readyz").status, 200);
+    host.terminate();
+    let began = Instant::now();
+    while client.get("/readyz").status == 200 {
+        assert!(began.elapsed() < Duration::from_secs(2), "it is still ready");
+    }
+    assert_eq!(client.get("/readyz").json()["status"], "draining");
+    assert_eq!(client.post("/classify", r#"{"text":"a"}"#).status, 200);
+    assert!(host.wait().success());
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn who_must_say_who_they_are_is_told_no_more_than_whether_a_node_is_ready() {
+    let node = Node::start(KEYS);
+    let told = node.host.client().get("/readyz").json();
+    assert_eq!(told, json!({ "status": "ready", "generation": 1 }));
+}
+
+#[test]
+fn an_endpoint_cannot_be_named_as_the_operators_scope() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("node.toml");
+    std::fs::write(&file, config("[endpoints.admin]\nmodel = \"spam\"\n")).expect("written");
+    let (code, _, error) = run(&["check", "--config", &file.to_string_lossy()]);
+    assert!(
+        code == 3 && error.contains("endpoints.admin") && error.contains("scope"),
+        "{code} {error}"
+    );
+}
+
+#[test]
+fn a_key_with_a_limit_of_odd_length_is_read_again() {
+    let node = Node::start(KEYS);
+    let (_, key) = node.key(&["--scope", "classify", "--requests", "1000", "--per", "1500ms"]);
+    assert_eq!(
+        node.eventually(&key, 200).header("x-ratelimit-limit-requests"),
+        Some("1000")
+    );
+    let (code, listed, error) = node.command(&["key", "list"]);
+    assert!(code == 0 && listed.contains("unnamed"), "{code} {error}");
+    assert_eq!(
+        node.command(&["key", "create", "--scope", "classify", "--per", "5us"])
+            .0,
+        1
+    );
+}
