@@ -63,7 +63,7 @@ impl From<ReloadError> for RequestError {
 ///
 /// # Errors
 ///
-/// As [`reload`].
+/// Where another one is under way, or anything is wrong with the file or with what it names: then nothing changed.
 pub async fn ask(app: &Arc<App>) -> Result<Reloaded, ReloadError> {
     let (answer, answered) = oneshot::channel();
     let owned = Arc::clone(app);
