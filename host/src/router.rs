@@ -152,17 +152,7 @@ impl Router {
     /// Where nothing does.
     pub fn find<'a>(&self, method: &Method, path: &'a str) -> Result<Route<'a>, Miss> {
         let (route, allow) = self.at(path).ok_or(Miss::Path)?;
-        let get = method == Method::GET || method == Method::HEAD;
-        let allowed = if allow == "POST" {
-            method == Method::POST
-        } else {
-            get
-        };
-        if allowed {
-            Ok(route)
-        } else {
-            Err(Miss::Method { allow })
-        }
+        allowed(method, route, allow)
     }
 
     fn at<'a>(&self, path: &'a str) -> Option<(Route<'a>, &'static str)> {
@@ -213,6 +203,11 @@ pub fn find_admin(method: &Method, path: &str) -> Result<Route<'static>, Miss> {
         "/readyz" => (Route::Ready, "GET, HEAD"),
         _ => return Err(Miss::Path),
     };
+    allowed(method, route, allow)
+}
+
+/// A route, where a method is one of those that it has.
+fn allowed<'a>(method: &Method, route: Route<'a>, allow: &'static str) -> Result<Route<'a>, Miss> {
     let get = method == Method::GET || method == Method::HEAD;
     let allowed = if allow == "POST" {
         method == Method::POST
