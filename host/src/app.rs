@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use selvedge_model::Runtime;
@@ -182,6 +182,10 @@ pub enum StartError {
     #[error("runtime.library: {0}")]
     Runtime(#[from] selvedge_model::LoadError),
 }
+
+/// How long what was cut off may take to end. Dropping it takes no time, but where a task is in the midst of something that
+/// does not wait, such as reading a configuration.
+const CUT_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// A node whose listeners are bound.
 pub struct Node {
@@ -362,18 +366,19 @@ impl Node {
         Ok(generation)
     }
 
-    /// Ends the node: `/readyz` fails, nothing new is accepted, requests in flight may finish within `drain_timeout`.
-    /// Answers whether all did.
+    /// Ends the node: `/readyz` fails, nothing new is accepted, requests in flight may finish within `drain_timeout`, and are
+    /// dropped then as if their clients had left. Answers whether all did finish.
     pub async fn drain(&self) -> bool {
-        self.app.shutdown.leave();
-        tokio::time::sleep(self.app.config.server.drain_delay.0).await;
-        self.app.shutdown.begin();
-        let all = self
-            .app
-            .shutdown
-            .finished(self.app.config.server.drain_timeout.0)
-            .await;
-        // Events of requests whose clients did not wait for them.
+        let (shutdown, server) = (&self.app.shutdown, &self.app.config.server);
+        shutdown.leave();
+        tokio::time::sleep(server.drain_delay.0).await;
+        shutdown.begin();
+        let all = shutdown.finished(server.drain_timeout.0).await;
+        if !all {
+            shutdown.cut_off();
+            shutdown.finished(CUT_TIME_MAX).await;
+        }
+        // Events of requests whose clients did not wait for them, or could not.
         if let Err(error) = self.app.database.flush().await {
             tracing::error!(%error, "the last events may be lost");
         }

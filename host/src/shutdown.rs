@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 pub struct Shutdown {
     leaving: CancellationToken,
     drain: CancellationToken,
+    cut: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -41,6 +42,16 @@ impl Shutdown {
     /// Waits until the node drains.
     pub async fn draining(&self) {
         self.drain.cancelled().await;
+    }
+
+    /// Tells every task that is still at work to drop what it has: nobody waits for it any more.
+    pub fn cut_off(&self) {
+        self.cut.cancel();
+    }
+
+    /// Waits until what is still at work is to be dropped.
+    pub async fn cut(&self) {
+        self.cut.cancelled().await;
     }
 
     /// Starts a task that the end of the node waits for. The only place that calls `tokio::spawn`, by the tracker.

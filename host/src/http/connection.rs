@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use super::handle::{self, Side};
 use super::listener::Gate;
 use crate::app::App;
+use crate::shutdown::Shutdown;
 
 /// Headers of a request at most; more is answered 431 by hyper.
 const HEADERS_MAX: usize = 100;
@@ -118,6 +120,21 @@ impl Drop for InFlight {
     }
 }
 
+/// Starts what hyper starts: a task for each request of HTTP/2, which ends soon after its connection.
+#[derive(Clone)]
+struct Tasks(Shutdown);
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(async move {
+            task.await;
+        });
+    }
+}
+
 /// Serves a connection to its end. Where the client leaves, the futures of its requests are dropped.
 pub async fn serve(stream: TcpStream, peer: SocketAddr, gate: Gate, app: Arc<App>) {
     // Answers are small and go out whole: waiting to fill a packet would only delay them.
@@ -158,7 +175,7 @@ where
             Ok::<_, Infallible>(response)
         }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(Tasks(shutdown.clone()));
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -197,6 +214,7 @@ where
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = shutdown.cut(), if draining => return,
             // A socket that never sends a byte is idle as well, and so is one that stops within HTTP/2's preface.
             () = tokio::time::sleep(check_in) => {
                 if activity.quiet() >= idle {

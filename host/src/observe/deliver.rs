@@ -69,7 +69,10 @@ impl Deliveries {
                         }
                         stop.cancel();
                     };
-                    tokio::join!(delivery.run(&stop), ended);
+                    tokio::select! {
+                        _ = async { tokio::join!(delivery.run(&stop), ended) } => {}
+                        () = draining.cut() => {}
+                    }
                 });
             }
         }
@@ -135,6 +138,10 @@ impl Delivery {
                     Ok(pause) => Wait::Pause(pause),
                     Err(error) => self.trouble(&error),
                 },
+                Ok(Next::Unreadable(rows)) => match self.give_up(rows).await {
+                    Ok(()) => Wait::Pause(Duration::ZERO),
+                    Err(error) => self.trouble(&error),
+                },
                 Ok(Next::At(due_ms)) => {
                     let until = u64::try_from(due_ms - now_ms()).unwrap_or_default();
                     Wait::News(Duration::from_millis(until).min(LOOK_EVERY))
@@ -184,6 +191,23 @@ impl Delivery {
             }
             Err(error) => self.failed(&places, &error).await,
         }
+    }
+
+    /// Gives up what cannot be read, so that it does not hold up the rest.
+    async fn give_up(&self, rows: Vec<(i64, String)>) -> Result<(), StateError> {
+        for (event, why) in rows {
+            let observer = &self.observer;
+            tracing::error!(
+                observer,
+                event,
+                why,
+                "an event cannot be read from the queue and is given up"
+            );
+            self.count("dead", 1);
+            let reason = format!("unreadable: {why}");
+            self.queue.failed(vec![(event, None)], reason).await?;
+        }
+        Ok(())
     }
 
     fn count(&self, outcome: &'static str, events: usize) {

@@ -48,7 +48,7 @@ pub struct Letter {
     pub reason: Option<String>,
     /// What it counts for the limits.
     pub bytes: i64,
-    /// All of the event but the bodies.
+    /// All of the event but the bodies; its text as it lies there, where that is not JSON.
     pub event: Value,
     /// The bodies, where they are asked for and it has them; what is not UTF-8 is shown with replacements.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,7 +144,7 @@ fn select(
 }
 
 fn letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
-    let head: String = row.get(8)?;
+    let head = String::from_utf8_lossy(row.get_ref(8)?.as_bytes()?).into_owned();
     let text = |bytes: Option<Vec<u8>>| bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let is_dead = row.get::<_, Option<i64>>(1)?.is_some();
     Ok(Letter {
@@ -153,10 +153,10 @@ fn letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
         observer: row.get(2)?,
         made_ms: row.get(3)?,
         due_ms: row.get(4)?,
-        attempts: row.get(5)?,
+        attempts: u32::try_from(row.get::<_, i64>(5)?).unwrap_or(u32::MAX),
         reason: row.get(6)?,
         bytes: row.get(7)?,
-        event: serde_json::from_str(&head).unwrap_or_default(),
+        event: serde_json::from_str(&head).unwrap_or(Value::String(head)),
         request_body: text(row.get(9)?),
         response_body: text(row.get(10)?),
     })

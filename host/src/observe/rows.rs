@@ -23,6 +23,8 @@ pub struct Row {
 pub(super) enum Next {
     /// These, now.
     Batch(Vec<Row>),
+    /// First something is to be done about these, which cannot be read: the place of each, and why.
+    Unreadable(Vec<(i64, String)>),
     /// Nothing before this time, in milliseconds since 1970.
     At(i64),
     /// Nothing.
@@ -93,21 +95,27 @@ pub(super) fn next(
          WHERE observer = ?1 AND dead_ms IS NULL AND due_ms <= ?2 ORDER BY due_ms, id LIMIT ?3",
     )?;
     let mut found = due.query(params![observer, now_ms(), narrow(items_max)])?;
-    let (mut rows, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = found.next()? {
-        let attempts: u32 = row.get(1)?;
-        bytes += usize::try_from(row.get::<_, i64>(2)?).unwrap_or_default();
-        if !rows.is_empty() && (attempts > 0 || bytes > bytes_max) {
+    let (mut rows, mut unreadable, mut bytes) = (Vec::new(), Vec::new(), 0);
+    while let Some(found) = found.next()? {
+        let row = match row(found) {
+            Ok(row) => row,
+            Err(error) => {
+                unreadable.push((found.get(0)?, error.to_string()));
+                continue;
+            }
+        };
+        bytes += usize::try_from(found.get::<_, i64>(2)?).unwrap_or_default();
+        let is_again = row.attempts > 0;
+        if !rows.is_empty() && (is_again || bytes > bytes_max) {
             break;
         }
-        rows.push(Row {
-            id: row.get(0)?,
-            attempts,
-            event: event(row)?,
-        });
-        if attempts > 0 {
+        rows.push(row);
+        if is_again {
             break;
         }
+    }
+    if !unreadable.is_empty() {
+        return Ok(Next::Unreadable(unreadable));
     }
     if !rows.is_empty() {
         return Ok(Next::Batch(rows));
@@ -121,8 +129,8 @@ pub(super) fn next(
     Ok(at.map_or(Next::Nothing, Next::At))
 }
 
-/// The event of a row of `.., head, request_body, response_body` from column 3.
-fn event(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {
+/// A row of `id, attempts, bytes, head, request_body, response_body`.
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let head: String = row.get(3)?;
     let broken = |error: serde_json::Error| {
         rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, error.into())
@@ -130,7 +138,11 @@ fn event(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {
     let mut event: Event = serde_json::from_str(&head).map_err(broken)?;
     event.request_body = row.get::<_, Option<Vec<u8>>>(4)?.map(Bytes::from);
     event.response_body = row.get::<_, Option<Vec<u8>>>(5)?.map(Bytes::from);
-    Ok(event)
+    Ok(Row {
+        id: row.get(0)?,
+        attempts: row.get(1)?,
+        event,
+    })
 }
 
 /// Makes room among those that were given up; how many went.

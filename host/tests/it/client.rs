@@ -77,6 +77,16 @@ impl Client {
         )
     }
 
+    /// Posts JSON to a host that may be killed meanwhile: an answer, where all of it came.
+    pub(crate) fn try_post(&self, path: &str, body: &str) -> Option<Answer> {
+        let mut stream = TcpStream::connect(self.0).ok()?;
+        let head = head("POST", path, &[("content-type", "application/json")], body.len());
+        stream.write_all(&[&head, body.as_bytes()].concat()).ok()?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).ok()?;
+        parse(&bytes).filter(Answer::is_whole)
+    }
+
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut stream = self.connect();
         stream
@@ -102,10 +112,13 @@ pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)], len: usiz
 pub(crate) fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("an answer");
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let (head, _) = text
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no answer: {text:?}"));
+    parse(&bytes).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)))
+}
+
+/// An answer, where its head is there.
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let (head, _) = text.split_once("\r\n\r\n")?;
     let mut lines = head.lines();
     let status = lines
         .next()
@@ -121,14 +134,22 @@ pub(crate) fn read(stream: &mut TcpStream) -> Answer {
             "the answer has the header `{name}`"
         );
     }
-    Answer {
+    Some(Answer {
         status: status.expect("a status"),
         headers,
         body: bytes[head.len() + 4..].to_vec(),
-    }
+    })
 }
 
 impl Answer {
+    /// Whether its body is as long as its head says, or its last chunk is there.
+    fn is_whole(&self) -> bool {
+        match self.header("content-length") {
+            Some(len) => len.parse() == Ok(self.body.len()),
+            None => self.body.ends_with(b"0\r\n\r\n"),
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()

@@ -169,7 +169,10 @@ fn a_client_that_closes_its_half_has_left() {
 }
 
 /// Asks for a long stream by HTTP/2 with a window of a few bytes, and never reads.
-async fn deaf_stream(address: std::net::SocketAddr, body: String) -> http::Response<hyper::body::Incoming> {
+pub(crate) async fn deaf_stream(
+    address: std::net::SocketAddr,
+    body: String,
+) -> http::Response<hyper::body::Incoming> {
     let stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
     let (mut sender, connection) =
         hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use rustix::process::Signal;
+
 use crate::client::Client;
 
 /// The project's folder.
@@ -22,7 +24,7 @@ pub(crate) fn selvedge() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
     let end_with_us = || {
         Ok(rustix::process::set_parent_process_death_signal(Some(
-            rustix::process::Signal::KILL,
+            Signal::KILL,
         ))?)
     };
     // SAFETY: between fork and exec it makes one system call and nothing else.
@@ -155,8 +157,22 @@ impl TestHost {
 
     /// Sends SIGHUP.
     pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends SIGKILL.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
         let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::HUP).expect("signalled");
+        rustix::process::kill_process(id, signal).expect("signalled");
     }
 
     /// Bytes of its memory that are resident.
@@ -185,12 +201,6 @@ impl TestHost {
         let reader = self.reader.take().expect("taken once");
         reader.join().expect("no panic");
         self.log()
-    }
-
-    /// Sends SIGTERM.
-    pub(crate) fn terminate(&self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("signalled");
     }
 
     /// Waits for its end.

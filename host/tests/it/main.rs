@@ -15,6 +15,7 @@ mod host;
 mod lifetime;
 mod metrics;
 mod observe;
+mod observe_faults;
 mod open_inference;
 mod open_inference_faults;
 mod open_inference_refusals;

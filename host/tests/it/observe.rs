@@ -1,12 +1,11 @@
 //! Events of requests: kept before the answer is whole, given to observers, given up by themselves, bounded.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, head};
-use crate::generate::eventually;
+use crate::client::Answer;
+use crate::generate::{eventually, send};
 use crate::host::{TestHost, demo_config, root, run};
 
 /// Retries that a test can wait for.
@@ -41,6 +40,28 @@ impl Node {
         Self { dir, config }
     }
 
+    /// The demo, with its language model also behind an observer, at `captured`, that writes the journal `chat`.
+    pub(crate) fn captured() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
+        let state = dir.path().join("state");
+        let demo = demo_config("").replace(&*shared.to_string_lossy(), &state.to_string_lossy());
+        let extra = format!(
+            "\n[plugins.capture]\npath = \"{}/plugins/dist/capture.wasm\"\nallow = {{ journals = [\"chat\"], bodies = true }}\n\
+             [endpoints.captured]\nmodel = \"smollm2\"\n\
+             plugins = [{{ use = \"capture\", config = {{ journal = \"chat\", only = \"all\" }} }}]\n",
+            root().display()
+        );
+        let config = demo + &extra;
+        Self { dir, config }
+    }
+
+    /// The same with a line more in `[server]`.
+    pub(crate) fn with_server(mut self, line: &str) -> Self {
+        self.config = self.config.replacen("[server]", &format!("[server]\n{line}"), 1);
+        self
+    }
+
     /// The same with limits for the plugin.
     pub(crate) fn with_limits(mut self, limits: &str) -> Self {
         self.config = self.config.replace(
@@ -56,6 +77,11 @@ impl Node {
 
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+
+    /// The lines of a journal.
+    pub(crate) fn journal(&self, name: &str) -> Vec<Value> {
+        lines(&self.state().join("journals").join(name))
     }
 
     /// Runs a subcommand of `events` to its end.
@@ -82,6 +108,20 @@ pub(crate) fn held(host: &TestHost) -> Value {
 pub(crate) fn classify(host: &TestHost, text: &str) -> Answer {
     host.client()
         .post("/classify", json!({ "text": text }).to_string())
+}
+
+/// A conversation with `captured`, in pieces or whole, of so many tokens.
+pub(crate) fn long(stream: bool, tokens: usize) -> String {
+    let messages = json!([{ "role": "user", "content": "List three fruits." }]);
+    let bias = if tokens > 100 {
+        json!({ "2": -100, "0": -100 })
+    } else {
+        json!({})
+    };
+    json!({
+        "model": "captured", "messages": messages, "stream": stream, "temperature": 0, "max_tokens": tokens, "logit_bias": bias,
+    })
+    .to_string()
 }
 
 fn lines(folder: &Path) -> Vec<Value> {
@@ -156,26 +196,12 @@ fn capture_writes_a_line_for_each_request_and_rotates() {
 
 #[test]
 fn a_stream_is_an_event_with_its_text_and_so_is_one_that_the_client_leaves() {
-    let state = tempfile::tempdir().expect("a folder");
-    let demo = demo_config("");
-    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
-    let demo = demo.replace(&*shared.to_string_lossy(), &state.path().to_string_lossy());
-    let extra = format!(
-        "\n[plugins.capture]\npath = \"{}/plugins/dist/capture.wasm\"\nallow = {{ journals = [\"chat\"], bodies = true }}\n\
-         [endpoints.captured]\nmodel = \"smollm2\"\n\
-         plugins = [{{ use = \"capture\", config = {{ journal = \"chat\", only = \"all\" }} }}]\n",
-        root().display()
-    );
-    let host = TestHost::start(&(demo + &extra));
-    let journal = state.path().join("journals/chat");
-    let ask = |tokens: usize| {
-        let messages = json!([{ "role": "user", "content": "List three fruits." }]);
-        json!({ "model": "captured", "messages": messages, "stream": true, "temperature": 0, "max_tokens": tokens }).to_string()
-    };
-    let answer = host.client().post("/v1/chat/completions", ask(12));
+    let node = Node::captured();
+    let host = node.start();
+    let answer = host.client().post("/v1/chat/completions", long(true, 12));
     assert_eq!(answer.status, 200);
-    eventually("a line", || !lines(&journal).is_empty());
-    let line = &lines(&journal)[0];
+    eventually("a line", || !node.journal("chat").is_empty());
+    let line = &node.journal("chat")[0];
     assert_eq!(
         (&line["finish"], &line["usage"]["completion_tokens"]),
         (&json!("length"), &json!(12)),
@@ -186,21 +212,11 @@ fn a_stream_is_an_event_with_its_text_and_so_is_one_that_the_client_leaves() {
         text.len() > 10 && line["request"]["messages"][0]["role"] == "user",
         "{line}"
     );
-    let body = ask(2000);
-    let mut stream = host.client().connect();
-    stream
-        .write_all(&head(
-            "POST",
-            "/v1/chat/completions",
-            &[("content-type", "application/json")],
-            body.len(),
-        ))
-        .expect("sent");
-    stream.write_all(body.as_bytes()).expect("sent");
+    let mut stream = send(&host, "/v1/chat/completions", &long(true, 2000));
     std::io::Read::read_exact(&mut stream, &mut [0; 600]).expect("some words");
     drop(stream);
-    eventually("a second line", || lines(&journal).len() == 2);
-    let line = &lines(&journal)[1];
+    eventually("a second line", || node.journal("chat").len() == 2);
+    let line = &node.journal("chat")[1];
     assert_eq!(
         (&line["finish"], &line["status"]),
         (&json!("cancelled"), &json!(200)),

@@ -1,8 +1,6 @@
-//! The webhook: signed, sent again until the server takes it or it is given up, and not lost where the node is killed.
+//! The webhook: signed, sent again until the server takes it or it is given up.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
@@ -17,7 +15,7 @@ const KEY: &[u8] = b"a key of thirty-two bytes, truly";
 const SECRET: &str = "whsec_YSBrZXkgb2YgdGhpcnR5LXR3byBieXRlcywgdHJ1bHk=";
 
 /// A node whose requests are told to a receiver.
-fn node(receiver: &Receiver, observe: &str) -> Node {
+pub(crate) fn node(receiver: &Receiver, observe: &str) -> Node {
     let allow = format!(
         "http = [\"http://{}\"], secrets = {{ WEBHOOK_SECRET = \"{SECRET}\" }}",
         receiver.address
@@ -139,64 +137,6 @@ fn a_server_that_is_down_holds_up_no_request_and_no_end_of_the_node() {
     host.terminate();
     assert_eq!(host.wait().code(), Some(0));
     assert_eq!(node.letters().len(), 2, "both are there for the next start");
-}
-
-#[test]
-fn no_event_is_lost_where_the_node_is_killed() {
-    let receiver = Receiver::start(200);
-    let node = node(&receiver, "");
-    let answered = Mutex::new(BTreeSet::new());
-    let ask = |host: &crate::host::TestHost| {
-        let answer = classify(host, "hello");
-        let id = answer.header("x-request-id").expect("an id").to_owned();
-        assert_eq!(answer.status, 200);
-        answered.lock().expect("no panic").insert(id);
-    };
-    // Killed while events are being delivered.
-    let host = node.start();
-    for _ in 0..40 {
-        ask(&host);
-    }
-    drop(host);
-    // Killed right behind its answers, before anything was taken.
-    receiver.answer(503);
-    let host = node.start();
-    for _ in 0..40 {
-        ask(&host);
-    }
-    drop(host);
-    // Killed in the midst of answering several at a time.
-    let host = node.start();
-    let going = AtomicBool::new(true);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while going.load(Ordering::SeqCst) {
-                    ask(&host);
-                }
-            });
-        }
-        eventually("answers", || answered.lock().expect("no panic").len() > 150);
-        going.store(false, Ordering::SeqCst);
-    });
-    drop(host);
-    receiver.answer(200);
-    let waiting = node.letters().len();
-    assert!(waiting > 70, "only {waiting} wait");
-    let host = node.start();
-    eventually("an empty queue", || held(&host)["waiting"] == 0);
-    let (answered, received) = (answered.into_inner().expect("no panic"), receiver.request_ids());
-    let lost: Vec<_> = answered.difference(&received).collect();
-    assert!(
-        lost.is_empty(),
-        "{} of {} are lost: {lost:?}",
-        lost.len(),
-        answered.len()
-    );
-    assert_eq!(
-        (&held(&host)["dead"], &held(&host)["lost"]),
-        (&json!(0), &json!(0))
-    );
 }
 
 #[test]
