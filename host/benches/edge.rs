@@ -91,5 +91,5 @@ fn made() -> (Edge, HeaderMap) {
     let bearer = HeaderValue::try_from(format!("Bearer {shown}")).expect("a value");
     headers.insert(AUTHORIZATION, bearer);
     headers.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.9"));
-    (Edge::new(&config, Authority::Keys(keys)), headers)
+    (Edge::new(&config, Authority::Keys(keys), None), headers)
 }

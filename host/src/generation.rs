@@ -81,7 +81,7 @@ pub struct Ready {
     /// What a caller must have to use it.
     pub scopes: Vec<String>,
     /// How much of it each caller may have.
-    pub limiter: Option<Limiter>,
+    pub limiter: Option<Arc<Limiter>>,
     /// What is counted of it.
     pub meters: Arc<Meters>,
 }
@@ -118,6 +118,14 @@ impl Generation {
         self.endpoints.iter().find(|endpoint| &*endpoint.name == name)
     }
 
+    /// The limit of an endpoint that serves, where it has one.
+    fn limiter(&self, name: &str) -> Option<&Arc<Limiter>> {
+        match &self.endpoint(name)?.state {
+            EndpointState::Ready(ready) => ready.limiter.as_ref(),
+            EndpointState::Broken(_) => None,
+        }
+    }
+
     /// A model of the same source, where it is loaded.
     #[must_use]
     pub fn taken_over(&self, source: &ModelSource) -> Option<Backend> {
@@ -144,13 +152,17 @@ impl Generation {
             load_plugins(config, sandbox, &tell)
         );
         let document = Document::new(&subject(config, &models, &known));
-        let models_by_name: Backends<'_> = models
-            .iter()
-            .map(|(name, model)| (name.as_str(), model))
-            .collect();
+        let shared = Shared {
+            config,
+            backends: models
+                .iter()
+                .map(|(name, model)| (name.as_str(), model))
+                .collect(),
+            before: means.before,
+        };
         let mut endpoints = Vec::with_capacity(config.endpoints.len());
         for ((name, endpoint), plugins) in config.endpoints.iter().zip(plugins) {
-            let state = join(name, endpoint, &models_by_name, plugins, config);
+            let state = join(name, endpoint, plugins, &shared);
             let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
             endpoints.push(Endpoint {
                 name: name.as_str().into(),
@@ -164,7 +176,7 @@ impl Generation {
         Self {
             number,
             config: Arc::clone(config),
-            edge: Edge::new(config, means.authority),
+            edge: Edge::new(config, means.authority, means.before.map(|before| &before.edge)),
             router,
             endpoints,
             models,
@@ -183,7 +195,7 @@ pub struct Means<'a> {
     pub sandbox: &'a Sandbox,
     /// Those who know callers.
     pub authority: Authority,
-    /// The generation that serves, whose models are taken over where they are the same.
+    /// The generation that serves, whose models and limits are taken over where they are the same.
     pub before: Option<&'a Generation>,
 }
 
@@ -329,13 +341,14 @@ async fn attach_plugin(
 /// The backends of the node, by their names.
 type Backends<'a> = HashMap<&'a str, &'a Result<Backend, String>>;
 
-fn join(
-    name: &str,
-    endpoint: &config::Endpoint,
-    backends: &Backends<'_>,
-    plugins: Attachments,
-    config: &Config,
-) -> EndpointState {
+/// What all endpoints are joined from.
+struct Shared<'a> {
+    config: &'a Config,
+    backends: Backends<'a>,
+    before: Option<&'a Generation>,
+}
+
+fn join(name: &str, endpoint: &config::Endpoint, plugins: Attachments, shared: &Shared<'_>) -> EndpointState {
     let mut reasons = Vec::new();
     let mut attached = Vec::with_capacity(plugins.len());
     for plugin in plugins {
@@ -344,7 +357,7 @@ fn join(
             Err(reason) => reasons.push(reason),
         }
     }
-    let found = backends_of(endpoint, backends, &mut reasons);
+    let found = backends_of(endpoint, &shared.backends, &mut reasons);
     let streams = |attached: &Attached| attached.attachment.has_stage(Stage::Stream);
     if let (Some((backend, _)), Some(plugin)) = (&found, attached.iter().find(|attached| streams(attached))) {
         let (task, plugin) = (backend.task(), &plugin.attachment.plugin().name);
@@ -358,14 +371,15 @@ fn join(
     let observers = observers(name, &attached, &mut reasons);
     match found {
         Some((backend, fallbacks)) if reasons.is_empty() => {
-            let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
+            let timeout = endpoint.timeout.unwrap_or(shared.config.server.request_timeout).0;
+            let limiter = shared.before.and_then(|before| before.limiter(name));
             let name: Arc<str> = name.into();
             EndpointState::Ready(Arc::new(Ready {
                 scopes: endpoint
                     .auth
                     .as_ref()
                     .map_or_else(|| vec![name.to_string()], |auth| auth.scopes.clone()),
-                limiter: endpoint.rate_limit.as_ref().map(Limiter::new),
+                limiter: Limiter::following(limiter, endpoint.rate_limit.as_ref()),
                 meters: Arc::new(Meters::new(&name)),
                 name,
                 backend,

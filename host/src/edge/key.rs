@@ -118,11 +118,9 @@ impl Keys {
     pub fn replace(&self, keys: Vec<Key>) {
         let before = self.0.load();
         let table = keys.into_iter().map(|key| {
-            let same = before.get(&key.id).filter(|(old, _)| old.rate == key.rate);
-            let limiter = match same {
-                Some((_, principal)) => principal.limiter.clone(),
-                None => key.rate.as_ref().map(|rate| Arc::new(Limiter::new(rate))),
-            };
+            let same = before.get(&key.id);
+            let limiter = same.and_then(|(_, principal)| principal.limiter.as_ref());
+            let limiter = Limiter::following(limiter, key.rate.as_ref());
             let principal = Principal {
                 name: key.name.as_str().into(),
                 id: key.id.as_str().into(),

@@ -36,6 +36,7 @@ type Governor = RateLimiter<Who, DashMapStateStore<Who>, DefaultClock, StateInfo
 
 /// One limit for many callers, each by itself.
 pub struct Limiter {
+    rate: Rate,
     requests: Option<Requests>,
     tokens: Option<Arc<Buckets>>,
     concurrent: Option<Arc<Concurrent>>,
@@ -47,10 +48,20 @@ impl Limiter {
     pub fn new(rate: &Rate) -> Self {
         let per = rate.per.0;
         Self {
+            rate: rate.clone(),
             requests: rate.requests.and_then(|count| Requests::new(count, per)),
             tokens: rate.tokens.map(|count| Arc::new(Buckets::new(count, per))),
             concurrent: rate.concurrent.map(|max| Arc::new(Concurrent::new(max))),
         }
+    }
+
+    /// The limit of a rate, where there is one: the one before with what it has counted, where its rate is the same, so that
+    /// nobody begins anew by a reload.
+    #[must_use]
+    pub fn following(before: Option<&Arc<Self>>, rate: Option<&Rate>) -> Option<Arc<Self>> {
+        let rate = rate?;
+        let same = before.filter(|before| before.rate == *rate);
+        Some(same.map_or_else(|| Arc::new(Self::new(rate)), Arc::clone))
     }
 
     /// Counts a request of about so many tokens.
@@ -159,6 +170,15 @@ impl Buckets {
     fn filled(&self, (level, at): (f64, Instant), now: Instant) -> f64 {
         let part = now.saturating_duration_since(at).as_secs_f64() / self.per.as_secs_f64();
         (level + part * self.max).min(self.max)
+    }
+
+    /// Buckets of these measures: those before with what is in them, where they have the same.
+    #[must_use]
+    pub fn following(before: Option<&Arc<Self>>, max: NonZeroU32, per: Duration) -> Arc<Self> {
+        let is_same = |before: &&Arc<Self>| before.max == f64::from(max.get()) && before.per == per;
+        before
+            .filter(is_same)
+            .map_or_else(|| Arc::new(Self::new(max, per)), Arc::clone)
     }
 
     /// How long a caller has to wait until there is so much in its bucket; none where there is.

@@ -21,7 +21,7 @@ pub use key::{Key, Keys};
 pub use limit::{Admission, Buckets, Limiter, Who};
 pub use token::Tokens;
 
-use crate::config::{AuthMode, Config, Rate};
+use crate::config::{AuthMode, Config};
 use crate::pipeline::ClientFault;
 
 /// The scope that opens every endpoint.
@@ -75,23 +75,27 @@ pub struct Edge {
     authority: Authority,
     proxies: Proxies,
     /// Wrong credentials by address; none where they are not limited.
-    failures: Option<Buckets>,
-    address: Option<Limiter>,
+    failures: Option<Arc<Buckets>>,
+    address: Option<Arc<Limiter>>,
     key: Option<Arc<Limiter>>,
 }
 
 impl Edge {
-    /// The edge of a configuration, with those who know callers.
+    /// The edge of a configuration, with those who know callers, and what the one before it has counted of them.
     #[must_use]
-    pub fn new(config: &Config, authority: Authority) -> Self {
-        let limiter = |rate: &Option<Rate>| rate.as_ref().map(Limiter::new);
-        let failures = &config.auth.failures;
+    pub fn new(config: &Config, authority: Authority, before: Option<&Self>) -> Self {
+        let wrong = &config.auth.failures;
+        let failures = before.and_then(|before| before.failures.as_ref());
+        let address = before.and_then(|before| before.address.as_ref());
+        let key = before.and_then(|before| before.key.as_ref());
         Self {
             authority,
             proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded),
-            failures: failures.requests.map(|count| Buckets::new(count, failures.per.0)),
-            address: limiter(&config.limits.address),
-            key: limiter(&config.limits.key).map(Arc::new),
+            failures: wrong
+                .requests
+                .map(|count| Buckets::following(failures, count, wrong.per.0)),
+            address: Limiter::following(address, config.limits.address.as_ref()),
+            key: Limiter::following(key, config.limits.key.as_ref()),
         }
     }
 
