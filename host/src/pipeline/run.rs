@@ -26,7 +26,7 @@ pub struct Answer {
 }
 
 /// Runs a request through an endpoint. `decode` makes the model's input of the body that the validators left, where no
-/// templater does.
+/// templater does. `used` is told what the model used as soon as it is known, however the request ends.
 ///
 /// # Errors
 ///
@@ -35,6 +35,7 @@ pub async fn run(
     endpoint: &Ready,
     request: Arc<Request>,
     decode: impl FnOnce(&Request) -> Result<Input, RequestError>,
+    used: impl FnOnce(Usage),
 ) -> Result<Answer, RequestError> {
     let meters = &endpoint.meters;
     let request = meters.during(Step::Validate, validate(endpoint, request)).await?;
@@ -49,6 +50,7 @@ pub async fn run(
     let inference = meters.during(Step::Model, source::infer(endpoint, input)).await?;
     request.timings.add(Step::Model.name(), "", started.elapsed());
     let completion = convert::completion(inference);
+    used(completion.usage);
     meters
         .during(Step::Postprocess, postprocess(endpoint, &request, completion))
         .await

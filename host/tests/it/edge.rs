@@ -272,6 +272,35 @@ fn tokens_are_reserved_and_settled() {
 }
 
 #[test]
+fn a_request_that_fails_behind_its_model_is_charged_what_that_used() {
+    // `label` wants scores or a text, and is given vectors; `json-schema` refuses before the model runs.
+    let root = root();
+    let node = Node::start(&format!(
+        "[models.minilm]\npath = \"{root}/models/minilm\"\n\
+         [plugins.label]\npath = \"{root}/plugins/dist/label.wasm\"\n\
+         [plugins.json-schema]\npath = \"{root}/plugins/dist/json-schema.wasm\"\n\
+         [endpoints.wrong]\npath = \"/wrong\"\nmodel = \"minilm\"\nrate_limit = {{ tokens = 5000, per = \"24h\" }}\n\
+         plugins = [{{ use = \"json-schema\", config = {{ schema = {{ required = [\"input\"] }} }} }}, {{ use = \"label\", config = {{}} }}]\n",
+        root = root.display(),
+    ));
+    let left = |body: &Value, status: u16| {
+        let answer = node.post("/wrong", &[], body);
+        assert_eq!(answer.status, status, "{}", answer.json());
+        let left = answer.header("x-ratelimit-remaining-tokens").expect("there");
+        left.parse::<u64>().expect("a number")
+    };
+    let (short, long) = (
+        json!({ "other": "a" }),
+        json!({ "input": vec!["word ".repeat(50); 20] }),
+    );
+    let whole = left(&short, 422);
+    assert!(left(&short, 422) >= whole, "no model ran");
+    left(&long, 502);
+    let after = left(&short, 422);
+    assert!(after + 1000 <= whole, "{after} of {whole} are left");
+}
+
+#[test]
 fn a_key_s_own_limits_go_before_those_of_all_keys() {
     let node = Node::start(&format!(
         "{KEYS}[limits]\nkey = {{ requests = 100, per = \"1h\" }}\n"

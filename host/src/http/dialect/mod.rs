@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use selvedge_model::{InferError, Input};
-use selvedge_plugin::value::{Finish, Request};
+use selvedge_plugin::value::{Finish, Request, Usage};
 use serde_json::Value;
 
 use super::call::Call;
@@ -56,15 +56,14 @@ pub async fn run(
 ) -> Result<Answer, RequestError> {
     let request = admit(endpoint, received, dialect)?;
     let deadline = tokio::time::Instant::from_std(received.since + endpoint.timeout);
-    let pipeline = pipeline::run(endpoint, request, |request| decode(&request.body));
+    let used = |usage: Usage| {
+        let (prompt, completion) = (usage.prompt_tokens, usage.completion_tokens);
+        received.call.count(prompt.into(), 0, completion.into());
+        received.call.noted.used(usage);
+    };
+    let pipeline = pipeline::run(endpoint, request, |request| decode(&request.body), used);
     let answer = tokio::time::timeout_at(deadline, pipeline).await;
-    let answer = answer.unwrap_or_else(|_| Err(HostFault::Timeout(endpoint.timeout).into()))?;
-    let usage = answer.usage;
-    received
-        .call
-        .count(usage.prompt_tokens.into(), 0, usage.completion_tokens.into());
-    received.call.noted.used(usage);
-    Ok(answer)
+    answer.unwrap_or_else(|_| Err(HostFault::Timeout(endpoint.timeout).into()))
 }
 
 /// The plugins' view of a request, which is an event from here on where its endpoint has observers.
@@ -128,8 +127,8 @@ impl Timed {
     /// Where the pipeline ends in one, or the time is over.
     pub async fn complete(&mut self) -> Result<Completed, RequestError> {
         let complete = tokio::time::timeout_at(self.deadline, self.running.complete()).await;
+        self.call.noted.used(self.running.counts().usage());
         let completed = complete.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))?;
-        self.call.noted.used(completed.counts.usage());
         if let Some(choice) = completed.choices.first() {
             self.call.noted.finished(choice.finish);
         }
@@ -143,6 +142,9 @@ impl Timed {
     /// Where the pipeline ends in one, or the time is over.
     pub async fn settle(&mut self) -> Result<(), RequestError> {
         let settle = tokio::time::timeout_at(self.deadline, self.running.settle()).await;
+        if !matches!(settle, Ok(Ok(()))) {
+            self.call.noted.used(self.running.counts().usage());
+        }
         settle.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))
     }
 
