@@ -133,6 +133,23 @@ impl Generation {
         self.models[place].1.as_ref().ok().cloned()
     }
 
+    /// Whether there is something of a kind and name, as labels of metrics have them; of a kind that it knows nothing of, there is.
+    #[must_use]
+    pub fn has(&self, kind: &str, name: &str) -> bool {
+        let observes = |ready: &Arc<Ready>| ready.observers.iter().any(|observer| observer.name == name);
+        match kind {
+            // Of requests that reached none it is empty.
+            "endpoint" => name.is_empty() || self.endpoint(name).is_some(),
+            "model" => self.models.iter().any(|(model, _)| model == name),
+            "plugin" => self.config.plugins.iter().any(|(plugin, _)| plugin == name),
+            "observer" => self
+                .endpoints
+                .iter()
+                .any(|endpoint| matches!(&endpoint.state, EndpointState::Ready(ready) if observes(ready))),
+            _ => true,
+        }
+    }
+
     /// Why endpoints do not serve: name and reason.
     pub fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
         self.endpoints.iter().flat_map(|endpoint| {

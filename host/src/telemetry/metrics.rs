@@ -53,17 +53,35 @@ impl Metrics {
         Ok(Self { handle, process })
     }
 
-    /// All of them in Prometheus's text format 0.0.4. What changes by itself, such as a queue's length, is set before.
+    /// All of them in Prometheus's text format 0.0.4, but for those of what is not there any more: `is_there` is asked of each
+    /// label's name and value. What changes by itself, such as a queue's length, is set before.
+    ///
+    /// A reload takes endpoints, models and plugins away, whose gauges would stand for ever as they last were. The collector forgets
+    /// nothing, so they are left out here; where one of the name comes back, its counters go on.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, is_there: impl Fn(&str, &str) -> bool) -> String {
         self.process.collect();
-        self.handle.render()
+        let all = self.handle.render();
+        let kept = all
+            .split_inclusive('\n')
+            .filter(|line| labels(line).all(|(name, value)| is_there(name, value)));
+        kept.collect()
     }
 
     /// Sorts what was observed into buckets; see [`UPKEEP_EVERY`].
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
     }
+}
+
+/// The labels of a sample's line; none of a comment's. No value that is counted here has a quote in it.
+fn labels(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    let sample = (!line.starts_with('#')).then(|| line.split_once('{')?.1.split_once('}'));
+    let inner = sample.flatten().and_then(|(labels, _)| labels.strip_suffix('"'));
+    inner
+        .into_iter()
+        .flat_map(|labels| labels.split("\","))
+        .filter_map(|label| label.split_once("=\""))
 }
 
 fn recorder() -> Result<PrometheusHandle, BuildError> {
@@ -194,7 +212,22 @@ fn describe() {
 
 #[cfg(test)]
 mod tests {
-    use super::{COUNTERS, GAUGES, SIZES, TIMES};
+    use super::{COUNTERS, GAUGES, SIZES, TIMES, labels};
+
+    #[test]
+    fn reads_the_labels_of_a_sample() {
+        let read = |line| labels(line).collect::<Vec<_>>();
+        assert_eq!(
+            read("a_total{endpoint=\"e\",code=\"200\"} 1\n"),
+            [("endpoint", "e"), ("code", "200")]
+        );
+        assert_eq!(
+            read("a{endpoint=\"\",observer=\"e/p\"} 1\n"),
+            [("endpoint", ""), ("observer", "e/p")]
+        );
+        assert_eq!(read("a 1\n"), []);
+        assert_eq!(read("# HELP a Of {endpoint=\"e\"}\n"), []);
+    }
 
     #[test]
     fn the_dashboard_asks_for_what_there_is_and_for_all_of_it() {

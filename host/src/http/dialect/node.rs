@@ -96,7 +96,9 @@ pub fn metrics(app: &App, generation: &Generation) -> Response {
     gauge!("selvedge_events", "state" => "dead").set(real(held.dead));
     gauge!("selvedge_events_bytes", "state" => "waiting").set(real(held.waiting_bytes));
     gauge!("selvedge_events_bytes", "state" => "dead").set(real(held.dead_bytes));
-    let mut response = Response::new(full(app.metrics().text()));
+    let mut response = Response::new(full(
+        app.metrics().text(|label, name| generation.has(label, name)),
+    ));
     response.headers_mut().insert(
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; version=0.0.4"),
