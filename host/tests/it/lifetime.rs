@@ -1,11 +1,14 @@
 //! How requests and hosts end: clients that leave, full queues, and SIGTERM.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::client::{head, read};
+use crate::edge::config;
 use crate::host::{TestHost, demo_config};
 
 /// Long enough that the model works on it for many seconds.
@@ -166,7 +169,7 @@ fn sigterm_cuts_off_what_is_not_done_in_time() {
 
 #[test]
 fn running_out_of_files_does_not_end_the_host() {
-    let host = TestHost::start_within(&[(rustix::process::Resource::Nofile, 64)], &demo_config(""));
+    let host = TestHost::start_within(&[(Resource::Nofile, 64)], &demo_config(""));
     let streams: Vec<_> = (0..100).map(|_| host.client().connect()).collect();
     eventually("an error of accept", || {
         host.log().contains("cannot accept a connection")
@@ -175,9 +178,55 @@ fn running_out_of_files_does_not_end_the_host() {
     assert_eq!(host.client().get("/healthz").status, 200);
 }
 
+/// Idle connections that a node bears.
+const IDLE: u64 = 10_000;
+
+/// Files that this process leaves to the tests beside it.
+const FILES_OF_OTHERS: u64 = 3_000;
+
+/// Raises the limit of open files as far as the system lets us; what it is then.
+fn files_max() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("within the hard limit");
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// Asks on a connection that stays open.
+fn ask(stream: &mut TcpStream) {
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n")
+        .expect("sent");
+    let (mut answer, mut chunk) = (Vec::new(), [0; 1024]);
+    while !answer.ends_with(b"{\"status\":\"alive\"}") {
+        let len = stream.read(&mut chunk).expect("an answer");
+        assert!(len > 0, "closed behind {:?}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&chunk[..len]);
+    }
+}
+
+#[test]
+fn ten_thousand_idle_connections_take_little_memory_each_and_are_served_when_they_ask_again() {
+    let files = files_max();
+    let count = IDLE.min(files.saturating_sub(FILES_OF_OTHERS));
+    assert!(
+        count >= 2_000,
+        "the system lets a process open {files} files only"
+    );
+    let server = "[server]\nconnections_max = 20000\nidle_timeout = \"10m\"";
+    let config = config("").replacen("[server]", server, 1);
+    let host = TestHost::start_within(&[(Resource::Nofile, files)], &config);
+    let before = host.resident();
+    let mut idle: Vec<TcpStream> = (0..count).map(|_| host.client().connect()).collect();
+    idle.iter_mut().for_each(ask);
+    let each = host.resident().saturating_sub(before) as u64 / count;
+    assert!(each < 40_000, "{each} bytes for each of {count} idle connections");
+    idle.iter_mut().for_each(ask);
+}
+
 #[test]
 fn a_host_without_room_for_the_pool_serves_without_it_and_says_so() {
-    let host = TestHost::start_within(&[(rustix::process::Resource::As, 64 << 30)], &demo_config(""));
+    let host = TestHost::start_within(&[(Resource::As, 64 << 30)], &demo_config(""));
     assert!(host.log().contains("no pool of instances"), "{}", host.log());
     assert_eq!(host.client().post("/classify", r#"{"text":"hello"}"#).status, 200);
     assert_eq!(host.client().get("/readyz").json()["sandbox"]["pooled"], false);
