@@ -5,6 +5,8 @@ pub mod config;
 
 pub mod state;
 
+pub mod ports;
+
 pub mod router;
 
 pub mod telemetry;

@@ -15,11 +15,10 @@ use serde_json::{Map, Value, json};
 use super::data::Data;
 use super::infer;
 use super::outcome::Named;
-use super::ports::{Port, Ports, TEXT, TEXT_INPUT, TEXT_OUTPUT};
 use super::request::Request;
 use super::wanted::{Form, Wanted};
 use super::written::Written;
-use super::{VERSION, bad};
+use super::{VERSION, bad, ports};
 use crate::generation::Ready;
 use crate::http::dialect::{Next, Timed, finish_name, generate, openai};
 use crate::http::handle::Received;
@@ -29,6 +28,7 @@ use crate::pipeline::generate::Told;
 use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::Params;
 use crate::pipeline::{ClientFault, RequestError};
+use crate::ports::{Port, TEXT, TEXT_INPUT, TEXT_OUTPUT};
 use crate::router::Dialect;
 
 const EVENTS: &str = "text/event-stream; charset=utf-8";
@@ -166,7 +166,7 @@ async fn of_fields(
     fields: Map<String, Value>,
     received: Received,
 ) -> Result<Vec<Named>, RequestError> {
-    let ports = Ports::of(endpoint);
+    let ports = ports(endpoint);
     // What a text is called where text is generated from it.
     let key_of = |port: &Port| {
         if port.name == TEXT && !fields.contains_key(TEXT) {

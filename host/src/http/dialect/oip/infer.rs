@@ -10,17 +10,17 @@ use selvedge_model::{Input, Signature, Task, Text};
 use serde_json::{Map, Value, json};
 
 use super::outcome::{self, Named};
-use super::ports::{Ports, TEXT};
 use super::request::{self, Request};
 use super::response::{self, Head};
 use super::wanted::Form;
 use super::written::counted;
-use super::{bad, generate};
+use super::{bad, generate, ports};
 use crate::generation::Ready;
 use crate::http::Response;
 use crate::http::dialect::{endpoint as own_path, run};
 use crate::http::handle::Received;
 use crate::pipeline::{HostFault, RequestError};
+use crate::ports::{Ports, TEXT};
 use crate::router::Dialect;
 
 /// Answers a request.
@@ -29,7 +29,7 @@ use crate::router::Dialect;
 ///
 /// Where the body is not as it must be, or the pipeline ends in an error.
 pub(super) async fn answer(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
-    let ports = Ports::of(endpoint);
+    let ports = ports(endpoint);
     let request = request::read(&received, &ports)?;
     request.wanted.check(&ports)?;
     let (id, wanted) = (request.id.clone(), request.wanted.clone());
@@ -141,7 +141,7 @@ async fn run_on(
 
 /// The texts of the one input that an endpoint with a model of texts takes.
 fn texts_of(ports: &Ports, request: &Request) -> Result<Vec<String>, RequestError> {
-    let port = |port: &super::ports::Port| selvedge_model::Port {
+    let port = |port: &crate::ports::Port| selvedge_model::Port {
         name: port.name.clone(),
         element: Some(port.element),
         shape: port.shape.clone(),

@@ -1,10 +1,10 @@
 //! What the node and its models are, and whether they are ready.
 
 use http::StatusCode;
+use selvedge_model::Element;
 use serde_json::{Value, json};
 
-use super::VERSION;
-use super::ports::{Port, Ports};
+use super::{VERSION, ports};
 use crate::app::App;
 use crate::backend::Backend;
 use crate::generation::{Endpoint, EndpointState, Generation, Ready};
@@ -12,6 +12,7 @@ use crate::http::dialect::openai;
 use crate::http::handle::Received;
 use crate::http::{Response, respond};
 use crate::pipeline::RequestError;
+use crate::ports::{Port, Ports};
 
 /// What of the protocol's extensions there is.
 const EXTENSIONS: [&str; 6] = [
@@ -72,31 +73,40 @@ fn status(ready: bool) -> StatusCode {
 
 /// `GET /v2/models/{name}`.
 pub(super) fn model(endpoint: &Ready) -> Response {
-    let ports = Ports::of(endpoint);
+    let Ports { inputs, outputs } = ports(endpoint);
     let platform = match &endpoint.backend {
         Backend::Model(_) => "onnx_onnxv1".to_owned(),
         Backend::Upstream(upstream) => format!("upstream_{}", upstream.options().kind.name()),
     };
-    let list = |ports: &[Port]| ports.iter().map(Port::metadata).collect::<Vec<_>>();
+    let entry =
+        |port: &Port| json!({ "name": port.name, "datatype": port.element.name(), "shape": port.shape });
+    let list = |ports: &[Port]| ports.iter().map(entry).collect::<Vec<_>>();
     let body = json!({
         "name": &*endpoint.name, "versions": [VERSION], "platform": platform,
-        "inputs": list(&ports.inputs), "outputs": list(&ports.outputs),
+        "inputs": list(&inputs), "outputs": list(&outputs),
     });
     respond::json(StatusCode::OK, &body)
 }
 
 /// `GET /v2/models/{name}/config`. Dimensions are whole, with the batch's: `max_batch_size` is 0.
 pub(super) fn config(endpoint: &Ready) -> Response {
-    let ports = Ports::of(endpoint);
+    let Ports { inputs, outputs } = ports(endpoint);
     let (platform, backend) = match &endpoint.backend {
         Backend::Model(_) => ("onnxruntime_onnx", "onnxruntime"),
         Backend::Upstream(upstream) => ("", upstream.options().kind.name()),
     };
-    let list = |ports: &[Port]| ports.iter().map(Port::config).collect::<Vec<_>>();
+    let entry = |port: &Port| {
+        let datatype = match port.element {
+            Element::Text => "STRING",
+            other => other.name(),
+        };
+        json!({ "name": port.name, "data_type": format!("TYPE_{datatype}"), "dims": port.shape })
+    };
+    let list = |ports: &[Port]| ports.iter().map(entry).collect::<Vec<_>>();
     let body = json!({
         "name": &*endpoint.name, "platform": platform, "backend": backend, "max_batch_size": 0,
         "version_policy": { "latest": { "num_versions": 1 } },
-        "input": list(&ports.inputs), "output": list(&ports.outputs),
+        "input": list(&inputs), "output": list(&outputs),
     });
     respond::json(StatusCode::OK, &body)
 }

@@ -1,7 +1,7 @@
 //! The Open Inference Protocol, version 2, with Triton's extensions of it: binary tensors, classification, generation, the list of
 //! models. See <https://github.com/open-inference/open-inference-protocol>.
 //!
-//! An endpoint's name is a model's. `ports` says what an endpoint takes and gives here, `request` reads tensors, `infer` and
+//! An endpoint's name is a model's. `crate::ports` says what an endpoint takes and gives here, `request` reads tensors, `infer` and
 //! `generate` take them through the endpoint's pipeline, `outcome` makes tensors of what it gave, and `response` writes them.
 
 mod classes;
@@ -10,7 +10,6 @@ mod generate;
 mod infer;
 mod metadata;
 mod outcome;
-mod ports;
 mod raw;
 mod request;
 mod response;
@@ -21,16 +20,17 @@ pub use metadata::live;
 
 use std::sync::Arc;
 
+use selvedge_model::Model;
+use selvedge_plugin::Stage;
+
 use super::enter;
 use crate::app::App;
 use crate::generation::{Endpoint, EndpointState, Generation, Ready};
 use crate::http::Response;
 use crate::http::handle::Received;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
+use crate::ports::{Ports, Postprocessing, VERSION};
 use crate::router::{Asked, OpenInference};
-
-/// The version of every model: an endpoint has one.
-const VERSION: &str = "1";
 
 /// Answers what has no body.
 ///
@@ -82,6 +82,21 @@ pub async fn post(
         }
         _ => Err(ClientFault::Method { allow: "GET, HEAD" }.into()),
     }
+}
+
+/// What an endpoint takes and gives.
+fn ports(endpoint: &Ready) -> Ports {
+    let (backend, model) = (&endpoint.backend, endpoint.backend.model());
+    let postprocessing = match endpoint.stage(Stage::Postprocess).next() {
+        Some(_) => Postprocessing::Some,
+        None => Postprocessing::None,
+    };
+    Ports::new(
+        backend.task(),
+        model.map(Model::card),
+        model.map(Model::signature),
+        postprocessing,
+    )
 }
 
 /// An endpoint that serves, to be described: who may use it does not matter.

@@ -4,11 +4,11 @@ use selvedge_model::{Element, Model};
 use selvedge_plugin::value::{Label, Output, Tensor};
 
 use super::classes::Classes;
-use super::ports::{JSON, TEXT};
 use super::written::push_counted;
 use crate::generation::Ready;
 use crate::pipeline::convert::element_out;
 use crate::pipeline::{HostFault, RequestError};
+use crate::ports::{JSON, TEXT};
 
 /// An output.
 #[derive(Debug, Clone, PartialEq)]

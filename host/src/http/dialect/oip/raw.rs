@@ -5,11 +5,11 @@ use selvedge_model::{Element, Tensor};
 use serde_json::Map;
 
 use super::bad;
-use super::ports::{Port, Ports, names};
 use super::request::{Request, check_bytes};
 use super::wanted::{Form, Wanted};
 use super::written::push_counted;
 use crate::pipeline::ClientFault;
+use crate::ports::{Port, Ports, names};
 
 /// Reads a body that is nothing but the bytes of the only input. All of the answer is binary then.
 ///
@@ -82,7 +82,7 @@ fn raw_shape(port: &Port, count: usize) -> Option<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::raw_shape;
-    use crate::http::dialect::oip::ports::Port;
+    use crate::ports::Port;
     use selvedge_model::Element;
 
     #[test]

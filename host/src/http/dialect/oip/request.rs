@@ -13,16 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::data::Data;
-use super::ports::{Ports, element};
 use super::wanted::{Form, OutputHead, Wanted};
 use super::written::{Written, counted};
 use super::{bad, raw, unsupported};
 use crate::http::dialect::not_json;
 use crate::http::handle::Received;
 use crate::pipeline::ClientFault;
-
-/// The header that says how many bytes of a body are JSON.
-pub(super) const JSON_LEN: &str = "inference-header-content-length";
+use crate::ports::{JSON_LEN, Ports, element};
 
 /// Dimensions of a tensor at most.
 const RANK_MAX: usize = 16;

@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::classes::greatest;
 use super::outcome::Named;
-use super::request::JSON_LEN;
 use super::wanted::{Form, Wanted};
 use super::written::Written;
 use super::{VERSION, bad};
 use crate::http::{Response, full, respond};
 use crate::pipeline::ClientFault;
 use crate::pipeline::convert::element_in;
+use crate::ports::JSON_LEN;
 
 /// What all answers to an inference have.
 pub(super) struct Head<'a> {

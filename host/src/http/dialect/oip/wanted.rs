@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::ports::{Ports, names};
 use super::request::check_name;
 use super::{bad, unsupported};
 use crate::pipeline::ClientFault;
+use crate::ports::{Ports, names};
 
 /// How a tensor is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

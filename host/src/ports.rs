@@ -1,41 +1,53 @@
-//! What an endpoint takes and gives in this dialect: a tensor model what its file says, any other what its task means.
+//! What an endpoint takes and gives as tensors, by the Open Inference Protocol: a tensor model what its file says, any other what its
+//! task means. Pure: `http/dialect/oip` keeps to it, and `openapi` tells it.
 
-use selvedge_model::{Element, Model, Task};
-use selvedge_plugin::Stage;
-use serde_json::{Value, json};
+use selvedge_model::{Card, Element, Signature, Task};
 
-use crate::generation::Ready;
+/// The version of every model: an endpoint has one.
+pub const VERSION: &str = "1";
+
+/// The header that says how many bytes of a body are JSON, where tensors are behind it.
+pub const JSON_LEN: &str = "inference-header-content-length";
 
 /// The input of an endpoint whose model takes texts.
-pub(super) const TEXT: &str = "text";
+pub const TEXT: &str = "text";
 
 /// The input of an endpoint whose model generates, and of `generate`.
-pub(super) const TEXT_INPUT: &str = "text_input";
+pub const TEXT_INPUT: &str = "text_input";
 
 /// Its output.
-pub(super) const TEXT_OUTPUT: &str = "text_output";
+pub const TEXT_OUTPUT: &str = "text_output";
 
 /// The output where a post-processor wrote JSON: one element, the text of it.
-pub(super) const JSON: &str = "json";
+pub const JSON: &str = "json";
 
 /// One input or output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Port {
+pub struct Port {
     /// Its name.
-    pub(super) name: String,
+    pub name: String,
     /// The type of its elements.
-    pub(super) element: Element,
+    pub element: Element,
     /// Its dimensions; -1 where one is open.
-    pub(super) shape: Vec<i64>,
+    pub shape: Vec<i64>,
 }
 
 /// Inputs and outputs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Ports {
+pub struct Ports {
     /// What it takes.
-    pub(super) inputs: Vec<Port>,
+    pub inputs: Vec<Port>,
     /// What it may give.
-    pub(super) outputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+}
+
+/// Whether post-processors may leave something else than the model's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Postprocessing {
+    /// Nobody changes them.
+    None,
+    /// A text or JSON may come in their place.
+    Some,
 }
 
 impl Port {
@@ -47,33 +59,25 @@ impl Port {
         }
     }
 
-    /// As metadata has it.
-    pub(super) fn metadata(&self) -> Value {
-        json!({ "name": self.name, "datatype": self.element.name(), "shape": self.shape })
-    }
-
-    /// As Triton's configuration has it.
-    pub(super) fn config(&self) -> Value {
-        let datatype = match self.element {
-            Element::Text => "STRING",
-            other => other.name(),
-        };
-        json!({ "name": self.name, "data_type": format!("TYPE_{datatype}"), "dims": self.shape })
-    }
-
     /// As `INT64 [-1, -1]`.
-    pub(super) fn describe(&self) -> String {
+    #[must_use]
+    pub fn describe(&self) -> String {
         format!("{} {:?}", self.element.name(), self.shape)
     }
 }
 
 impl Ports {
-    /// Those of an endpoint.
-    pub(super) fn of(endpoint: &Ready) -> Self {
-        let card = endpoint.backend.model().map(Model::card);
+    /// Those of an endpoint whose model does a task: by its card, where it has one, and its file, where that is loaded.
+    #[must_use]
+    pub fn new(
+        task: Task,
+        card: Option<&Card>,
+        signature: Option<&Signature>,
+        postprocessing: Postprocessing,
+    ) -> Self {
         let width = |len: Option<usize>| len.and_then(|len| i64::try_from(len).ok()).unwrap_or(-1);
-        let mut ports = match endpoint.backend.task() {
-            Task::Tensor => endpoint.backend.model().map(signature).unwrap_or_default(),
+        let mut ports = match task {
+            Task::Tensor => signature.map(carried).unwrap_or_default(),
             Task::FeatureExtraction => {
                 let width = width(card.and_then(|card| card.output.dimensions));
                 Self::of_texts(
@@ -93,7 +97,7 @@ impl Ports {
                 return Self::of_texts(TEXT_INPUT, vec![Port::new(TEXT_OUTPUT, Element::Text, &[-1])]);
             }
         };
-        if endpoint.stage(Stage::Postprocess).next().is_some() {
+        if postprocessing == Postprocessing::Some {
             for name in [JSON, TEXT] {
                 if ports.output(name).is_none() {
                     ports.outputs.push(Port::new(name, Element::Text, &[-1]));
@@ -111,15 +115,15 @@ impl Ports {
     }
 
     /// The output of a name.
-    pub(super) fn output(&self, name: &str) -> Option<&Port> {
+    #[must_use]
+    pub fn output(&self, name: &str) -> Option<&Port> {
         self.outputs.iter().find(|port| port.name == name)
     }
 }
 
 /// What a file says, but for what is no tensor or of a type that nothing here can carry.
-fn signature(model: &Model) -> Ports {
+fn carried(signature: &Signature) -> Ports {
     let port = |port: &selvedge_model::Port| Some(Port::new(&port.name, port.element?, &port.shape));
-    let signature = model.signature();
     Ports {
         inputs: signature.inputs.iter().filter_map(port).collect(),
         outputs: signature.outputs.iter().filter_map(port).collect(),
@@ -127,13 +131,15 @@ fn signature(model: &Model) -> Ports {
 }
 
 /// Names in a row, for a message.
-pub(super) fn names(ports: &[Port]) -> String {
+#[must_use]
+pub fn names(ports: &[Port]) -> String {
     let names: Vec<String> = ports.iter().map(|port| format!("`{}`", port.name)).collect();
     names.join(", ")
 }
 
 /// The type of a datatype's name.
-pub(super) fn element(name: &str) -> Option<Element> {
+#[must_use]
+pub fn element(name: &str) -> Option<Element> {
     const ALL: [Element; 14] = [
         Element::Boolean,
         Element::Uint8,
