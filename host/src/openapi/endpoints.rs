@@ -32,7 +32,8 @@ fn operation(endpoint: &Endpoint, subject: &Subject, sections: &mut Sections) ->
     let mut content = json_content(response);
     if endpoint.model.task == Some(Task::TextGeneration) {
         let event = sections.schema(&format!("{name}.event"), task::event());
-        content["text/event-stream"] = events(event, "An event, where the body says `\"stream\": true`.");
+        content["text/event-stream"] =
+            events(event, None, "An event, where the body says `\"stream\": true`.");
     }
     let statuses = [errors::READ.as_slice(), &errors::WORK, &[422]].concat();
     let operation = Operation {

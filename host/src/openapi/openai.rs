@@ -171,7 +171,11 @@ fn texts(kind: Kind, named: Named<'_>, sections: &mut Sections) {
     let response = sections.schema(&format!("{schema}Answer"), answer(kind, Piece::Whole));
     let chunk = sections.schema(&format!("{schema}Chunk"), answer(kind, Piece::Chunk));
     let mut content = json_content(response);
-    content["text/event-stream"] = events(chunk, "An event; the data of the last one is `[DONE]`.");
+    content["text/event-stream"] = events(
+        chunk,
+        Some("[DONE]"),
+        "An event; the data of the last one is `[DONE]`.",
+    );
     let text = task::ASKED;
     let (name, whole) = match kind {
         Kind::Chat => ("messages", json!({ "messages": sampling::conversation(text) })),
@@ -202,12 +206,11 @@ fn text_request(kind: Kind, named: Named<'_>) -> Value {
             "prompt"
         }
     };
-    sampling::add(&mut properties);
     properties["stream_options"] = json!({
         "type": ["object", "null"],
         "properties": { "include_usage": { "type": ["boolean", "null"], "description": "A last chunk with the counts." } },
     });
-    object(properties, &["model", key])
+    sampling::with(properties, &["model", key])
 }
 
 /// A whole answer, or a chunk of one.

@@ -65,9 +65,12 @@ pub(super) fn json_content(schema: Value) -> Value {
     json!({ "application/json": { "schema": schema } })
 }
 
-/// An answer in server-sent events; `data` is the schema of the JSON in each.
-pub(super) fn events(data: Value, about: &str) -> Value {
-    let data = json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": data });
+/// An answer in server-sent events; `data` is the schema of the JSON in each but the last, where that is a word.
+pub(super) fn events(data: Value, last: Option<&str>, about: &str) -> Value {
+    let mut data = json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": data });
+    if let Some(last) = last {
+        data = json!({ "anyOf": [data, { "const": last }] });
+    }
     let mut event = object(json!({ "data": data }), &["data"]);
     event["description"] = json!(about);
     json!({ "schema": event })

@@ -4,13 +4,33 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{described, object};
 
-/// Adds the fields to an object's properties.
-pub(super) fn add(properties: &mut Value) {
+/// An object of these properties, of which some must be there, and of what may be said of generation.
+pub(super) fn with(mut properties: Value, required: &[&str]) -> Value {
+    extend(&mut properties, fields());
+    let mut schema = object(properties, required);
+    // Likeliest tokens are told where tokens are told at all.
+    schema["anyOf"] = json!([
+        { "properties": { "top_logprobs": { "type": "null" } } },
+        { "properties": { "logprobs": { "not": { "enum": [false, null] } } }, "required": ["logprobs"] },
+    ]);
+    schema
+}
+
+/// The same without `stream`, where the path says that.
+pub(super) fn with_unstreamed(properties: Value, required: &[&str]) -> Value {
+    let mut schema = with(properties, required);
+    if let Value::Object(properties) = &mut schema["properties"] {
+        properties.remove("stream");
+    }
+    schema
+}
+
+fn fields() -> Value {
     let number = |from: f64, to: f64| json!({ "type": ["number", "null"], "minimum": from, "maximum": to });
     let whole = |from: u64, to: u64| json!({ "type": ["integer", "null"], "minimum": from, "maximum": to });
     let stop = json!({ "type": "string", "maxLength": 256 });
     let most = u64::from(u32::MAX);
-    let fields = json!({
+    json!({
         "max_tokens": described(whole(1, most), "Tokens of the answer at most."),
         "max_completion_tokens": described(whole(1, most), "The same; it goes before `max_tokens`."),
         "temperature": described(number(0.0, 2.0), "0 takes the likeliest token each time."),
@@ -20,7 +40,7 @@ pub(super) fn add(properties: &mut Value) {
         "presence_penalty": number(-2.0, 2.0),
         "frequency_penalty": number(-2.0, 2.0),
         "repetition_penalty": number(0.01, 10.0),
-        "seed": described(json!({ "type": ["integer", "null"] }), "The same seed gives the same text; 64 bits."),
+        "seed": described(json!({ "type": ["integer", "null"], "minimum": i64::MIN, "maximum": u64::MAX }), "The same seed gives the same text; 64 bits."),
         "n": described(whole(1, crate::pipeline::params::COUNT_MAX as u64), "Answers to the one prompt."),
         "stop": {
             "description": "What ends the text, and is no part of it; at most 256 bytes each.",
@@ -39,8 +59,7 @@ pub(super) fn add(properties: &mut Value) {
         "top_logprobs": described(whole(0, 20), "Likeliest tokens told with each; needs `logprobs`."),
         "response_format": response_format(),
         "stream": { "type": ["boolean", "null"], "description": "Whether the text comes as it is written." },
-    });
-    extend(properties, fields);
+    })
 }
 
 fn extend(properties: &mut Value, fields: Value) {
@@ -51,10 +70,7 @@ fn extend(properties: &mut Value, fields: Value) {
 
 fn response_format() -> Value {
     let kind = |name: &str| object(json!({ "type": { "const": name } }), &["type"]);
-    let named = object(
-        json!({ "name": {}, "schema": { "type": ["object", "boolean"] } }),
-        &["schema"],
-    );
+    let named = object(json!({ "name": {}, "schema": { "type": "object" } }), &["schema"]);
     json!({
         "description": "The form of the answer: free text, JSON, or JSON by a schema.",
         "anyOf": [

@@ -44,9 +44,7 @@ pub(super) fn request(endpoint: &Endpoint) -> (Value, Vec<(&'static str, Value)>
 
 /// What a body may say besides, where a template makes the model's input of it.
 pub(super) fn besides(model: &Model) -> Option<Value> {
-    let mut properties = json!({});
-    sampling::add(&mut properties);
-    (model.task == Some(Task::TextGeneration)).then(|| object(properties, &[]))
+    (model.task == Some(Task::TextGeneration)).then(|| sampling::with(json!({}), &[]))
 }
 
 fn texts() -> Value {
@@ -62,13 +60,12 @@ fn texts() -> Value {
 
 fn prompt() -> Value {
     let text = json!({ "type": "string", "minLength": 1 });
-    let mut properties = json!({
+    let properties = json!({
         "prompt": described(text.clone(), "What the text goes on from."),
         "text": described(text, "The same as `prompt`."),
         "messages": described(sampling::messages(), "A conversation, which is given to the model by its chat template."),
     });
-    sampling::add(&mut properties);
-    let mut schema = object(properties, &[]);
+    let mut schema = sampling::with(properties, &[]);
     let prompt = json!({ "anyOf": [{ "required": ["prompt"] }, { "required": ["text"] }] });
     schema["oneOf"] = json!([{ "required": ["messages"] }, prompt]);
     schema
@@ -113,7 +110,7 @@ fn nested(port: &Port) -> Value {
     described(port.shape.iter().rev().fold(scalar, nest), &port.describe())
 }
 
-fn scalar(element: Element) -> Value {
+pub(super) fn scalar(element: Element) -> Value {
     let whole = |from: i64, to: u64| json!({ "type": "integer", "minimum": from, "maximum": to });
     match element {
         Element::Boolean => json!({ "type": "boolean" }),

@@ -197,13 +197,14 @@ fn number(fields: &Map<String, Value>, key: &str, from: f32, to: f32) -> Result<
     let Some(value) = given(fields, key) else {
         return Ok(None);
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a sampling parameter needs no more"
-    )]
-    let found = value.as_f64().map(|value| value as f32);
-    match found.filter(|value| (from..=to).contains(value)) {
-        Some(value) => Ok(Some(value)),
+    // Before it is rounded: what is beyond by next to nothing is beyond.
+    let within = |value: &f64| (f64::from(from)..=f64::from(to)).contains(value);
+    match value.as_f64().filter(within) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a sampling parameter needs no more"
+        )]
+        Some(value) => Ok(Some(value as f32)),
         None => Err(bad(
             key,
             &format!("must be a number from {from} to {to}, and is {}", shown(value)),

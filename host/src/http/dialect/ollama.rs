@@ -175,6 +175,10 @@ async fn text(
     let streams = flag(fields, "stream")?.unwrap_or(true);
     check(fields)?;
     if let Some(reason) = only_loads(path, fields) {
+        // What is not used must be right all the same. A conversation of nothing is none.
+        if path == Ollama::Generate {
+            order(path, fields)?;
+        }
         return Ok(respond::json(StatusCode::OK, &lines.line("", Some(reason))));
     }
     order(path, fields)?;
@@ -220,7 +224,7 @@ fn flag(fields: &Map<String, Value>, key: &str) -> Result<Option<bool>, ClientFa
 /// A request without a prompt loads a model, or with `keep_alive: 0` unloads it; here it stays.
 fn only_loads(path: Ollama, fields: &Map<String, Value>) -> Option<&'static str> {
     let is_empty = match (path, fields.get("prompt"), fields.get("messages")) {
-        (Ollama::Generate, prompt, _) => prompt.is_none_or(|prompt| prompt == ""),
+        (Ollama::Generate, prompt, _) => prompt.is_none_or(|prompt| prompt.is_null() || prompt == ""),
         (_, _, messages) => messages.is_none_or(|messages| messages.as_array().is_some_and(Vec::is_empty)),
     };
     let unloads = fields.get("keep_alive").is_some_and(|time| *time == json!(0));
