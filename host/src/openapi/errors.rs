@@ -26,6 +26,7 @@ fn meaning(status: u16) -> &'static str {
         415 => "The body is of another type, by its own account, than JSON.",
         422 => "The body is not as the endpoint wants it.",
         429 => "The caller is over a limit of its own; `retry-after` says when to try again.",
+        501 => "The protocol has this, and the node does not.",
         502 => "A plugin, the model or the server behind it failed on this request.",
         503 => "The node has too much to do, or is not ready; `retry-after` says when to try again.",
         504 => "There was no answer in time.",

@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document of a node, made from what is configured: endpoints, cards, plugins' manifests. Pure.
 //!
 //! `subject` is what the document is made of; each other file is a section of it. `endpoints` describes own paths, whose
-//! schemas come from their plugins (`plugins`, `bodies`) and their model's task (`task`); `openai`, `ollama` and `node` the paths that
+//! schemas come from their plugins (`plugins`, `bodies`) and their model's task (`task`); `openai`, `ollama`, `oip` and `node` the paths that
 //! every node has; `errors` and `security` what they share. Knows no socket and no runtime.
 
 mod bodies;
@@ -9,6 +9,7 @@ mod endpoints;
 mod errors;
 mod example;
 mod node;
+mod oip;
 mod ollama;
 mod openai;
 mod operation;
@@ -63,6 +64,7 @@ pub fn describe(subject: &Subject) -> Value {
     endpoints::describe(subject, &mut sections);
     openai::describe(subject, &mut sections);
     ollama::describe(subject, &mut sections);
+    oip::describe(subject, &mut sections);
     node::describe(subject.auth, &mut sections);
     security::describe(subject.auth, &mut sections);
     json!({

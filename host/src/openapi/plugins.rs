@@ -128,6 +128,11 @@ pub(super) fn given(endpoint: &Endpoint, sections: &mut Sections) -> Value {
     schema
 }
 
+/// Whether something else may come in the place of what the model gives.
+pub(super) fn postprocesses(endpoint: &Endpoint) -> bool {
+    staged(endpoint, Stage::Postprocess).next().is_some()
+}
+
 /// Whether a plugin that is not known may refuse a request with a status of its own.
 pub(super) fn refuse_as_they_like(endpoint: &Endpoint) -> bool {
     let known = ["json-schema", "label", "json-extract"];

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::host::{TestHost, demo, demo_config, root, run};
+use crate::open_inference;
 use crate::python_clients::python;
 
 #[test]
@@ -13,6 +14,19 @@ fn the_document_is_valid_and_whole_and_its_examples_are_answered_as_it_says() {
         "openapi_document.py",
         &[[base.as_str()].as_slice(), &endpoints].concat(),
     );
+    assert!(out.contains("all is well"), "{out}");
+}
+
+#[test]
+fn the_document_of_tensors_is_true_too() {
+    let host = open_inference::node();
+    let base = format!("http://{}", host.address());
+    let paths = ["tensors", "echo", "floats"].map(|name| format!("/v2/models/{name}/infer"));
+    let paths = paths.iter().map(String::as_str);
+    // Of BF16 there are no examples in JSON.
+    let bare = "-/v2/models/echo/";
+    let arguments: Vec<&str> = [base.as_str(), bare].into_iter().chain(paths).collect();
+    let out = python("openapi_document.py", &arguments);
     assert!(out.contains("all is well"), "{out}");
 }
 
@@ -65,7 +79,13 @@ plugins = [{{ use = "hostile", config = {{}} }}]
     );
     assert!(document["paths"]["/unknown"]["post"]["responses"]["4XX"].is_object());
     // `/deep/template` has no validator: a template that misses a field fails, which is a 502.
-    let paths = ["/plain", "/scores", "/extract", "/unknown"];
+    let paths = [
+        "/plain",
+        "/scores",
+        "/extract",
+        "/unknown",
+        "-/v2/models/template/",
+    ];
     let base = format!("http://{}", host.address());
     let out = python(
         "openapi_document.py",
@@ -200,6 +220,37 @@ plugins = [{{ use = \"json-schema\", config = {{ schema = {schema} }} }}, {{ use
 #[test]
 fn schemathesis_finds_no_server_error_and_no_answer_that_the_document_does_not_tell() {
     let host = TestHost::start(&quick_config());
-    let out = python("openapi_fuzz.py", &[&format!("http://{}", host.address())]);
+    let out = python("openapi_fuzz.py", &[&format!("http://{}", host.address()), "12"]);
+    assert!(out.contains("No issues found"), "{out}");
+}
+
+/// An endpoint that generates, whose validator sees to it in every dialect that prompts and answers are short, and that no schema is
+/// asked for, of which not each is one that an answer can be held to.
+fn generating_config() -> String {
+    let short = "{ type = \"integer\", minimum = 1, maximum = 4 }";
+    let limits = format!("max_tokens = {short}, max_completion_tokens = {short}");
+    let schema = format!(
+        "{{ type = \"object\", required = [\"max_tokens\", \"options\"], properties = {{ {limits}, parameters = {{ properties = \
+         {{ {limits} }} }}, options = {{ type = \"object\", required = [\"num_predict\"], properties = {{ num_predict = {short} }} \
+         }}, messages = {{ maxItems = 4 }}, prompt = {{ maxItems = 8, items = {{ maxItems = 8 }} }}, response_format = {{ \
+         properties = {{ type = {{ enum = [\"text\", \"json_object\"] }} }} }}, format = {{ type = [\"string\", \"null\"] }} }} }}"
+    );
+    let demo = demo_config(&format!(
+        "\n[endpoints.short]\npath = \"/short\"\nmodel = \"smollm2\"\n\
+         plugins = [{{ use = \"json-schema\", config = {{ schema = {schema} }} }}]\n"
+    ));
+    let (others, _) = demo.split_once("# POST /classify").expect("the demo's endpoints");
+    let (_, short) = demo.split_once("[endpoints.short]").expect("ours");
+    format!("{others}[endpoints.short]{short}")
+}
+
+#[test]
+fn schemathesis_finds_none_where_text_is_generated_either() {
+    let host = TestHost::start(&generating_config());
+    let base = format!("http://{}", host.address());
+    let out = python(
+        "openapi_fuzz.py",
+        &[&base, "8", "short|/v1/.*completions|/api/(chat|generate)"],
+    );
     assert!(out.contains("No issues found"), "{out}");
 }
