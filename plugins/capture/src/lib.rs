@@ -19,7 +19,6 @@ selvedge_sdk::world!(
 use exports::selvedge::plugin::lifecycle;
 use exports::selvedge::plugin::observer::{self, Event};
 use selvedge::plugin::journals::{self, JournalError, Rotation};
-use selvedge_sdk::types::FinishReason;
 use selvedge_sdk::{Configured, Failure, failure, failure_for_now};
 
 pub use line::{Config, Request};
@@ -84,14 +83,7 @@ fn request(event: Event) -> Request {
         model: event.model,
         time_ms: event.time_ms,
         status: event.status,
-        finish: event.finish.map(|finish| match finish {
-            FinishReason::Stop => "stop",
-            FinishReason::Length => "length",
-            FinishReason::ContentFilter => "content-filter",
-            FinishReason::ToolCalls => "tool-calls",
-            FinishReason::Cancelled => "cancelled",
-            FinishReason::Error => "error",
-        }),
+        finish: event.finish.map(selvedge_sdk::finish_name),
         tokens: event
             .usage
             .map(|usage| (usage.prompt_tokens, usage.completion_tokens)),

@@ -33,7 +33,7 @@ mod configured;
 pub mod http;
 
 pub use bindings::types::{Failure, Label, LocItem, Message, Problem, Rejection, Request, Usage};
-pub use bindings::{logging, metrics, tensors, types};
+pub use bindings::{logging, metrics, tensors, types, uploads};
 pub use configured::Configured;
 
 /// For `world!`, so that a plugin needs no dependency of its own on it.
@@ -72,6 +72,19 @@ pub fn failure_for_now(code: &str, message: impl Into<String>) -> Failure {
     Failure {
         retryable: true,
         ..failure(code, message)
+    }
+}
+
+/// Why a text ended, as WIT spells it.
+#[must_use]
+pub fn finish_name(reason: types::FinishReason) -> &'static str {
+    match reason {
+        types::FinishReason::Stop => "stop",
+        types::FinishReason::Length => "length",
+        types::FinishReason::ContentFilter => "content-filter",
+        types::FinishReason::ToolCalls => "tool-calls",
+        types::FinishReason::Cancelled => "cancelled",
+        types::FinishReason::Error => "error",
     }
 }
 

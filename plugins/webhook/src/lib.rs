@@ -22,7 +22,6 @@ use exports::selvedge::plugin::lifecycle;
 use exports::selvedge::plugin::observer::{self, Event};
 use selvedge::plugin::secrets::{self, SecretError};
 use selvedge_sdk::http::{Url, post};
-use selvedge_sdk::types::FinishReason;
 use selvedge_sdk::{Configured, Failure, bad_config, failure, failure_for_now};
 use serde::Deserialize;
 
@@ -136,14 +135,7 @@ fn request(event: Event) -> Request {
         principal: event.principal,
         time_ms: event.time_ms,
         status: event.status,
-        finish: event.finish.map(|finish| match finish {
-            FinishReason::Stop => "stop",
-            FinishReason::Length => "length",
-            FinishReason::ContentFilter => "content-filter",
-            FinishReason::ToolCalls => "tool-calls",
-            FinishReason::Cancelled => "cancelled",
-            FinishReason::Error => "error",
-        }),
+        finish: event.finish.map(selvedge_sdk::finish_name),
         tokens: event
             .usage
             .map(|usage| (usage.prompt_tokens, usage.completion_tokens)),
