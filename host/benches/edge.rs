@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method};
-use selvedge::config::{Config, Observe};
+use http::{HeaderMap, HeaderValue};
+use selvedge::config::{Config, Observe, Telemetry};
 use selvedge::edge::key::{self, Moment};
 use selvedge::edge::{Authority, Edge, Key, Keys};
 use selvedge::http::call::Call;
@@ -15,12 +15,15 @@ use selvedge::http::full;
 use selvedge::observe::{Noted, Queue};
 use selvedge::state::Database;
 use selvedge::telemetry::metrics::Metrics;
+use selvedge::telemetry::traces::Traces;
+use tracing_subscriber::layer::SubscriberExt;
 
 fn main() {
     // Lines are made and thrown away: how fast a terminal takes them is its own affair.
     tracing_subscriber::fmt()
         .with_writer(std::io::sink)
         .with_ansi(false)
+        .with_env_filter("info,selvedge::span=off")
         .init();
     divan::main();
 }
@@ -28,22 +31,39 @@ fn main() {
 /// All of it, as `http/handle.rs` does it.
 #[divan::bench]
 fn all_of_it(bencher: divan::Bencher) {
+    run(bencher);
+}
+
+/// The same with a span of each request on its way to a collector that is not there.
+#[divan::bench]
+fn all_of_it_traced(bencher: divan::Bencher) {
+    let executor = tokio::runtime::Runtime::new().expect("an executor");
+    let _executor = executor.enter();
+    let traces = Traces::start("http://127.0.0.1:9", &Telemetry::default()).expect("an address");
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::sink)
+        .with_ansi(false);
+    let subscriber = tracing_subscriber::registry().with(lines).with(traces.layer());
+    tracing::subscriber::with_default(subscriber, || run(bencher));
+}
+
+fn run(bencher: divan::Bencher) {
     Metrics::of_process().expect("the only ones");
     let (edge, headers) = made();
+    let (mut head, ()) = http::Request::post("/classify")
+        .body(())
+        .expect("a request")
+        .into_parts();
+    head.headers = headers;
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let dir = tempfile::tempdir().expect("a folder");
     let database = Database::open(dir.path()).expect("opened");
     let queue = Queue::open(database, dir.path(), Observe::default()).expect("opened");
     bencher.bench(|| {
-        let address = edge.address(peer, &headers);
-        let call = Arc::new(Call::new(
-            "req-1".to_owned(),
-            address,
-            Method::POST,
-            "/classify".to_owned(),
-            Noted::new(queue.clone()),
-        ));
-        let principal = edge.authenticate(&headers, address).expect("a key");
+        let address = edge.address(peer, &head.headers);
+        let noted = Noted::new(queue.clone());
+        let call = Arc::new(Call::new("req-1".to_owned(), address, &head, noted));
+        let principal = edge.authenticate(&head.headers, address).expect("a key");
         for admission in edge
             .admit(principal.as_deref(), address, 100)
             .expect("within the limits")

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use selvedge_model::Runtime;
-use selvedge_plugin::{Sandbox, SandboxOptions};
+use selvedge_plugin::{Sandbox, SandboxOptions, Spool};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -28,6 +28,8 @@ pub struct App {
     sandbox: Sandbox,
     runtime: Option<Runtime>,
     database: Database,
+    /// The files of forms while their requests are answered.
+    spool: Spool,
     /// Events that wait for observers.
     queue: Queue,
     /// The deliveries to the generation's observers.
@@ -54,6 +56,12 @@ impl App {
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
+    }
+
+    /// The files of forms while their requests are answered.
+    #[must_use]
+    pub fn spool(&self) -> &Spool {
+        &self.spool
     }
 
     /// Events that wait for observers.
@@ -172,6 +180,9 @@ pub enum StartError {
     /// The state file cannot be used.
     #[error("state.dir: {0}")]
     State(#[from] StateError),
+    /// Uploaded files cannot be kept.
+    #[error("state.dir: the folder for uploads cannot be made: {0}")]
+    Spool(std::io::Error),
     /// The keys that tokens are signed with are none.
     #[error("auth.jwt.jwks: {0}")]
     Signers(String),
@@ -277,6 +288,11 @@ impl Node {
         let database = Database::open(&config.state.dir)?;
         let app = Arc::new(App {
             sandbox: sandbox(&config)?,
+            spool: Spool::open(
+                &config.state.dir.join("uploads"),
+                config.uploads.bytes_max.0 as u64,
+            )
+            .map_err(StartError::Spool)?,
             runtime: runtime(&config)?,
             queue: Queue::open(database.clone(), &config.state.dir, config.observe.clone())?,
             database,

@@ -11,7 +11,7 @@ use selvedge_model::{Runtime, Task};
 use selvedge_plugin::{AttachOptions, Attachment, Caller, Grants, Plugin, Sandbox, Stage, Start};
 
 use crate::backend::{self, Backend};
-use crate::config::{self, Config, OnError, Startup};
+use crate::config::{self, Config, OnError, Startup, Uploads};
 use crate::edge::{Authority, Edge, Limiter};
 use crate::openapi::subject::{self, Known};
 use crate::openapi::{Document, Subject};
@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub path: Option<String>,
     /// How long a request may take, its body included.
     pub timeout: Duration,
+    /// The forms that its own path takes, where it does.
+    pub uploads: Option<Arc<Uploads>>,
     /// Whether it serves.
     pub state: EndpointState,
 }
@@ -181,10 +183,12 @@ impl Generation {
         for ((name, endpoint), plugins) in config.endpoints.iter().zip(plugins) {
             let state = join(name, endpoint, plugins, &shared);
             let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
+            let uploads = endpoint.uploads.clone().map(Arc::new);
             endpoints.push(Endpoint {
                 name: name.as_str().into(),
                 path: endpoint.path.clone(),
                 timeout,
+                uploads,
                 state,
             });
         }

@@ -164,6 +164,8 @@ fn needs_restart(started_with: &Config, config: &Config) -> Vec<&'static str> {
         ("runtime", old.runtime != new.runtime),
         ("sandbox", old.sandbox != new.sandbox),
         ("observe", old.observe != new.observe),
+        ("telemetry", old.telemetry != new.telemetry),
+        ("uploads", old.uploads != new.uploads),
         ("admin", old.admin != new.admin),
     ];
     changed

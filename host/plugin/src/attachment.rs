@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::Instrument;
 use wasmtime::component::InstancePre;
 
 use crate::abi::v0_1::{Len, Outcome, Stages};
@@ -227,8 +228,20 @@ impl Attachment {
         call: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, CallError> {
         let started = Instant::now();
-        let result = self.bounded(call).await;
         let plugin = &self.linked.identity.plugin;
+        let span = tracing::info_span!(
+            target: crate::SPANS,
+            "plugin",
+            otel.name = %plugin,
+            selvedge.stage = stage.name(),
+            otel.status_code = tracing::field::Empty,
+            error.type = tracing::field::Empty,
+        );
+        let result = self.bounded(call).instrument(span.clone()).await;
+        if let Err(fault) = &result {
+            span.record("otel.status_code", "ERROR");
+            span.record("error.type", fault.code());
+        }
         request.timings.add(stage.name(), plugin, started.elapsed());
         result.map_err(|fault| self.error(fault))
     }

@@ -3,6 +3,9 @@
 //! The only crate that uses wasmtime. It knows no HTTP, no model and no TOML; what a stage takes and gives are the plain
 //! types of [`value`]. Read in this order.
 
+/// The target of the spans that calls of plugins are traced by; nothing else has it.
+pub const SPANS: &str = "selvedge::span";
+
 pub mod limits;
 
 pub mod manifest;
@@ -14,6 +17,8 @@ pub mod outgoing;
 pub mod inspect;
 
 pub mod value;
+
+pub mod spool;
 
 pub mod error;
 
@@ -42,4 +47,5 @@ pub use limits::Limits;
 pub use manifest::Manifest;
 pub use outgoing::{CallAnswer, CallBody, CallFailure, Caller};
 pub use sandbox::{Sandbox, SandboxOptions};
+pub use spool::{Spool, SpoolError, Spooled};
 pub use stream::StreamInstance;

@@ -14,11 +14,12 @@ use crate::manifest::Wants;
 use crate::state::State;
 
 /// Interfaces that every plugin may import: they give nothing of the node away.
-const FREE: [&str; 4] = [
+const FREE: [&str; 5] = [
     "selvedge:plugin/types",
     "selvedge:plugin/tensors",
     "selvedge:plugin/logging",
     "selvedge:plugin/metrics",
+    "selvedge:plugin/uploads",
 ];
 
 /// WASI packages that are met by an empty context, since toolchains import them whether they are used or not.

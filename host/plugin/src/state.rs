@@ -279,6 +279,18 @@ impl Usage {
         usage
     }
 
+    /// How much may be read for the plugin at once: not more than all its memory could hold.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Memory`] where it asks for more.
+    pub(crate) fn readable(&self, len: u32) -> Result<usize, Fault> {
+        match len as usize {
+            len if len <= self.memory_max => Ok(len),
+            _ => Err(Fault::Memory(self.memory_max)),
+        }
+    }
+
     /// Counts CPU time anew, under a limit.
     fn begin(&mut self, time_max: Duration) {
         let ticks = time_max.as_micros().div_ceil(TICK.as_micros());

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{ATTRIBUTE_LEN_MAX, ATTRIBUTES_MAX, TIMINGS_MAX};
+use crate::spool::Spooled;
 
 /// One request, as every stage sees it. Plugins copy out of it only what they read.
 #[derive(Debug, Default)]
@@ -21,8 +22,10 @@ pub struct Request {
     pub principal: Option<String>,
     /// Header names in lower case, with one entry a value.
     pub headers: Vec<(String, Bytes)>,
-    /// The body after content decoding and after earlier validators' amendments.
+    /// The body after content decoding and after earlier validators' amendments; of a form, its JSON.
     pub body: Bytes,
+    /// The parts of a form, in the order in which they came; of any other request none.
+    pub parts: Arc<[Part]>,
     /// What plugins left for later stages.
     pub attributes: Attributes,
     /// How long each stage took so far.
@@ -40,10 +43,24 @@ impl Request {
             principal: self.principal.clone(),
             headers: self.headers.clone(),
             body,
+            parts: Arc::clone(&self.parts),
             attributes: self.attributes.clone(),
             timings: self.timings.clone(),
         }
     }
+}
+
+/// One part of a form.
+#[derive(Debug)]
+pub struct Part {
+    /// Name of the form's field.
+    pub name: String,
+    /// What the client calls its file, without folders; none for a plain field.
+    pub file_name: Option<String>,
+    /// What the client says that it is, in lower case and without parameters.
+    pub media_type: Option<String>,
+    /// Its bytes.
+    pub content: Spooled,
 }
 
 /// Keys and values that plugins leave for later stages and for the log, bounded in number and in bytes. Clones share them.

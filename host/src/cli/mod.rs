@@ -87,7 +87,8 @@ impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Listen { .. } | StartError::Metrics(_) => Self::Failed(error.into()),
-            StartError::Tls(_)
+            StartError::Spool(_)
+            | StartError::Tls(_)
             | StartError::Sandbox(_)
             | StartError::State(_)
             | StartError::Signers(_)
@@ -109,9 +110,12 @@ fn list(errors: &[String]) -> String {
 ///
 /// Where it fails; the error has the exit code.
 pub fn run(arguments: Arguments) -> Result<(), CliError> {
-    telemetry::start(arguments.log_format);
+    let format = arguments.log_format;
+    if !matches!(arguments.command, Command::Serve(_)) {
+        telemetry::start(format, None);
+    }
     match arguments.command {
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments, format),
         Command::Check(arguments) => check::run(arguments),
         Command::Key(command) => key::run(command),
         Command::Openapi(arguments) => openapi::run(arguments),

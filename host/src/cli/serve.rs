@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use tokio::runtime::Handle;
 
 use super::progress::Progress;
-use super::{CliError, config, executor};
+use super::{CliError, LogFormat, config, executor, telemetry};
 use crate::app::Node;
 use crate::config::Config;
 use crate::generation::{EndpointState, Generation};
 use crate::reload;
 use crate::shutdown::{Asked, Signals};
+use crate::telemetry::traces::Traces;
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -21,13 +23,29 @@ pub(super) struct ServeArguments {
     config: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: ServeArguments) -> Result<(), CliError> {
+pub(super) fn run(arguments: ServeArguments, format: LogFormat) -> Result<(), CliError> {
     let config = config(arguments.config)?;
     let executor = executor()?;
+    let traces = traces(&config, executor.handle())?;
+    telemetry::start(format, traces.as_ref());
     let outcome = executor.block_on(serve(config));
+    if let Some(traces) = traces {
+        traces.end();
+    }
     // Work on blocking threads, such as a model that is being loaded, must not hold up the end.
     executor.shutdown_background();
     outcome
+}
+
+/// Where spans go, where somebody takes them.
+fn traces(config: &Config, executor: &Handle) -> Result<Option<Traces>, CliError> {
+    let Some(endpoint) = &config.telemetry.otlp else {
+        return Ok(None);
+    };
+    let _executor = executor.enter();
+    let traces = Traces::start(endpoint, &config.telemetry);
+    let refused = |why| CliError::Config(vec![format!("telemetry.{why}")]);
+    traces.map(Some).map_err(refused)
 }
 
 async fn serve(config: Config) -> Result<(), CliError> {

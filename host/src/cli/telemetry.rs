@@ -1,7 +1,12 @@
-//! The log: on standard error, for people or as JSON; what is logged is `RUST_LOG`, by default `info`.
+//! The log: on standard error, for people or as JSON; what is logged is `RUST_LOG`, by default `info`. And traces beside it.
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::telemetry::traces::{self, Traces};
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -12,22 +17,37 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts the log. Once a process.
-pub(super) fn start(format: LogFormat) {
+/// Starts the log, and traces where somebody takes them. Once a process.
+pub(super) fn start(format: LogFormat, traces: Option<&Traces>) {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Pretty => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            lines.with_ansi(ansi).with_target(false).boxed()
+        }
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let spans = traces.map(|traces| {
+        let is_span = FilterFn::new(|metadata| metadata.target() == traces::TARGET);
+        traces.layer().with_filter(is_span)
+    });
+    let registry = tracing_subscriber::registry();
+    // An error means that somebody started a log before us, which then serves.
+    registry
+        .with(lines.with_filter(filter()))
+        .with(spans)
+        .try_init()
+        .ok();
+}
+
+/// What is logged: never the spans, which say the same as the line of a request that is over.
+fn filter() -> EnvFilter {
     // ONNX Runtime is talkative about what it optimised away.
     let default = EnvFilter::new("info,ort=warn");
     let filter = EnvFilter::try_from_default_env().unwrap_or(default);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // An error means that somebody started a log before us, which then serves.
-    match format {
-        LogFormat::Pretty => {
-            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            builder.with_ansi(ansi).with_target(false).try_init().ok();
-        }
-        LogFormat::Json => {
-            builder.json().flatten_event(true).try_init().ok();
-        }
+    let without_spans = format!("{}=off", traces::TARGET).parse();
+    match without_spans {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
     }
 }

@@ -1,5 +1,6 @@
 //! From sections to a configuration whose references hold: names, paths, ranges. All that is wrong is told at once.
 
+mod attach;
 mod edge;
 
 use std::collections::BTreeMap;
@@ -65,6 +66,7 @@ pub(super) fn check(file: &Path, sections: Sections) -> Result<Config, Vec<Confi
     edge::check(&sections, &mut found);
     check_models(&sections, &mut found);
     check_observe(&sections, &mut found);
+    check_telemetry(&sections, &mut found);
     check_plugins(&sections, &mut found);
     check_endpoints(&sections, &mut found);
     if !found.errors.is_empty() {
@@ -93,6 +95,7 @@ fn check_server(sections: &Sections, found: &mut Findings<'_>) {
     }
     found.at_least_one("server.body_size_max".into(), server.body_size_max.0);
     found.at_least_one("server.connections_max".into(), server.connections_max);
+    found.at_least_one("uploads.bytes_max".into(), sections.uploads.bytes_max.0);
     found.at_least_one("server.streams_max".into(), server.streams_max as usize);
     let instances = sections.sandbox.instances_max;
     if instances == 0 || instances > INSTANCES_MAX {
@@ -235,6 +238,28 @@ fn check_observe(sections: &Sections, found: &mut Findings<'_>) {
     }
 }
 
+fn check_telemetry(sections: &Sections, found: &mut Findings<'_>) {
+    let telemetry = &sections.telemetry;
+    let key = |field: &str| format!("telemetry.{field}");
+    if let Some(Err(why)) = telemetry.otlp.as_deref().map(check_url) {
+        found.add(key("otlp"), why);
+    }
+    if !(0.0..=1.0).contains(&telemetry.sample_ratio) {
+        let message = format!("must be from 0 to 1, and is {}", telemetry.sample_ratio);
+        found.add(key("sample_ratio"), message);
+    }
+    if telemetry.timeout.0.is_zero() {
+        found.add(key("timeout"), "must be more than zero");
+    }
+    found.at_least_one(key("queue_spans_max"), telemetry.queue_spans_max);
+    let folder = folder_of(found.file);
+    for (name, secret) in &telemetry.headers {
+        if let Err(why) = secret.find(&folder) {
+            found.add(key(&format!("headers.{name}")), why);
+        }
+    }
+}
+
 fn check_allow(name: &str, plugin: &super::Plugin, found: &mut Findings<'_>) {
     let key = |field: &str| format!("plugins.{name}.allow.{field}");
     for (index, grant) in plugin.allow.http.iter().enumerate() {
@@ -325,6 +350,7 @@ fn check_endpoint(name: &str, endpoint: &Endpoint, sections: &Sections, found: &
         let known = sections.models.keys().map(String::as_str);
         found.add(key("model"), unknown("model", &endpoint.model, known, "models"));
     }
+    attach::check_uploads(name, endpoint, found);
     for (index, attach) in endpoint.plugins.iter().enumerate() {
         if !sections.plugins.contains_key(&attach.plugin) {
             let known = sections.plugins.keys().map(String::as_str);
@@ -336,6 +362,9 @@ fn check_endpoint(name: &str, endpoint: &Endpoint, sections: &Sections, found: &
                 key(&format!("plugins[{index}].config")),
                 "must be a table, `{ ... }`",
             );
+        }
+        if let Err(why) = attach::config(&folder_of(found.file), attach) {
+            found.add(key(&format!("plugins[{index}].config_file")), why);
         }
     }
     if let Some(timeout) = endpoint.timeout {
@@ -399,6 +428,8 @@ fn resolve(file: &Path, sections: Sections) -> Config {
         runtime: sections.runtime,
         sandbox: sections.sandbox,
         observe: sections.observe,
+        telemetry: sections.telemetry,
+        uploads: sections.uploads,
         models: sections.models.into_iter().collect(),
         plugins: sections.plugins.into_iter().collect(),
         endpoints: sections.endpoints.into_iter().collect(),
@@ -409,6 +440,11 @@ fn resolve(file: &Path, sections: Sections) -> Config {
             .flatten()
         {
             *path = absolute(std::mem::take(path));
+        }
+    }
+    for secret in config.telemetry.headers.values_mut() {
+        if let Ok(found) = secret.find(&folder) {
+            *secret = found;
         }
     }
     config.state.dir = absolute(config.state.dir);
@@ -428,6 +464,15 @@ fn resolve(file: &Path, sections: Sections) -> Config {
         let secrets = plugin.allow.secrets.find(&folder).into_iter();
         let secrets = secrets.filter_map(|(name, value)| Some((name, value.ok()?)));
         plugin.allow.secrets = Secrets::Values(secrets.collect());
+    }
+    for attach in config
+        .endpoints
+        .iter_mut()
+        .flat_map(|(_, endpoint)| &mut endpoint.plugins)
+    {
+        if let Ok(whole) = attach::config(&folder, attach) {
+            attach.config = whole;
+        }
     }
     config
 }

@@ -1,10 +1,13 @@
 //! `[endpoints.NAME]`: a model, the plugins round it, and where it is reached.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::limit::Rate;
 use super::unit::Time;
+use super::uploads::Uploads;
 
 /// An endpoint.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,6 +32,8 @@ pub struct Endpoint {
     pub auth: Option<Scopes>,
     /// How much of it each caller may have, by its key or token, else its address. Default: no limit.
     pub rate_limit: Option<Rate>,
+    /// Forms with files, where its own path takes them in place of JSON. Default: it does not.
+    pub uploads: Option<Uploads>,
 }
 
 /// What a caller must have.
@@ -49,6 +54,9 @@ pub struct Attach {
     /// What it is configured with; it says itself what that may be.
     #[serde(default = "empty")]
     pub config: Value,
+    /// A file, JSON or TOML by the end of its name, with what it is configured with besides; a key that is in `config` too is
+    /// taken from there.
+    pub config_file: Option<PathBuf>,
     /// What happens where it fails. Default: the endpoint's.
     pub on_error: Option<OnError>,
 }

@@ -19,7 +19,9 @@ mod sandbox;
 mod secret;
 mod server;
 mod state;
+mod telemetry;
 mod unit;
+mod uploads;
 mod upstream;
 
 pub use admin::Admin;
@@ -36,7 +38,9 @@ pub use sandbox::Sandbox;
 pub use secret::Secret;
 pub use server::{Addresses, Cors, Forwarded, Server, Tls};
 pub use state::State;
+pub use telemetry::Telemetry;
 pub use unit::{Size, Time};
+pub use uploads::{Spooling, Uploads};
 pub use upstream::{Upstream, UpstreamKind};
 
 use std::path::{Path, PathBuf};
@@ -62,6 +66,10 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// `[observe]`.
     pub observe: Observe,
+    /// `[telemetry]`.
+    pub telemetry: Telemetry,
+    /// `[uploads]`.
+    pub uploads: Spooling,
     /// `[models.NAME]`, by name.
     pub models: Vec<(String, Model)>,
     /// `[plugins.NAME]`, by name.

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{
-    Admin, Auth, CallerLimits, ConfigError, Endpoint, Model, Observe, Plugin, Runtime, Sandbox, Server, State,
+    Admin, Auth, CallerLimits, ConfigError, Endpoint, Model, Observe, Plugin, Runtime, Sandbox, Server,
+    Spooling, State, Telemetry,
 };
 
 /// The file as typed.
@@ -27,6 +28,10 @@ pub(super) struct Sections {
     pub(super) sandbox: Sandbox,
     #[serde(default)]
     pub(super) observe: Observe,
+    #[serde(default)]
+    pub(super) telemetry: Telemetry,
+    #[serde(default)]
+    pub(super) uploads: Spooling,
     #[serde(default)]
     pub(super) models: BTreeMap<String, Model>,
     #[serde(default)]

@@ -58,18 +58,21 @@ pub async fn read(
         .await
         .unwrap_or(Err(ClientFault::BodyTimeout(time_max)));
     if let (Err(ClientFault::BodyTooLarge { .. }), Refused::Drain) = (&result, refused) {
-        // Whether it could be drained changes nothing for the answer.
-        tokio::time::timeout(DRAIN_TIME_MAX, drain(body)).await.ok();
+        drain(body).await;
     }
     result
 }
 
-async fn drain(mut body: Incoming) {
-    let mut len = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        len += frame.data_ref().map_or(0, Bytes::len);
-        if len > DRAIN_LEN_MAX {
-            return;
+/// Reads the rest of a body that is refused and throws it away, within bounds. Whether it could changes nothing for the answer.
+pub async fn drain(mut body: Incoming) {
+    let rest = async {
+        let mut len = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            len += frame.data_ref().map_or(0, Bytes::len);
+            if len > DRAIN_LEN_MAX {
+                return;
+            }
         }
-    }
+    };
+    tokio::time::timeout(DRAIN_TIME_MAX, rest).await.ok();
 }

@@ -10,9 +10,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
+use http::request::Parts;
 use http_body_util::Either;
 use hyper::body::{Body as _, Frame, SizeHint};
 use metrics::counter;
+use tracing::Span;
 
 use crate::edge::address::network;
 use crate::edge::{Admission, Principal, Who};
@@ -20,6 +22,7 @@ use crate::generation::Ready;
 use crate::observe::Noted;
 use crate::pipeline::ClientFault;
 use crate::router::Dialect;
+use crate::telemetry::traces;
 
 /// What is told of a request whose client left before its answer was complete; nginx's word for it.
 const CLIENT_LEFT: u16 = 499;
@@ -36,6 +39,8 @@ pub struct Call {
     pub dialect: Dialect,
     /// What observers will be told of it.
     pub noted: Noted,
+    /// Its span, open until its answer is over.
+    pub span: Span,
     method: Method,
     path: String,
     principal: OnceLock<Arc<Principal>>,
@@ -54,15 +59,17 @@ pub struct Call {
 impl Call {
     /// A request whose head is here.
     #[must_use]
-    pub fn new(id: String, address: IpAddr, method: Method, path: String, noted: Noted) -> Self {
+    pub fn new(id: String, address: IpAddr, head: &Parts, noted: Noted) -> Self {
+        let path = head.uri.path();
         Self {
             id,
             since: Instant::now(),
             address,
-            dialect: Dialect::of(&path),
+            dialect: Dialect::of(path),
             noted,
-            method,
-            path,
+            span: traces::request(&head.method, path, &head.headers),
+            method: head.method.clone(),
+            path: path.to_owned(),
             principal: OnceLock::new(),
             endpoint: OnceLock::new(),
             admissions: std::sync::Mutex::default(),
@@ -160,6 +167,7 @@ impl Call {
             prompt_tokens = self.prompt.load(Ordering::Relaxed),
             completion_tokens = self.completion.load(Ordering::Relaxed),
             micros,
+            trace_id = traces::trace_id(&self.span),
         );
     }
 }
@@ -177,11 +185,18 @@ impl Drop for Call {
         for admission in self.admissions().drain(..) {
             admission.settle(prompt + completion);
         }
-        let endpoint = self.endpoint.get().map_or_else(Arc::default, |endpoint| {
+        let endpoint: Arc<str> = self.endpoint.get().map_or_else(Arc::default, |endpoint| {
             endpoint.meters.end(self.since.elapsed());
             endpoint.meters.tokens(prompt, cached, completion);
             Arc::clone(&endpoint.name)
         });
+        let end = traces::End {
+            id: &self.id,
+            endpoint: &endpoint,
+            status: code,
+            tokens: (prompt, completion),
+        };
+        traces::ended(&self.span, &self.method, &end);
         counter!(
             "selvedge_requests_total",
             "endpoint" => endpoint,

@@ -11,13 +11,16 @@ use http::header::{IF_NONE_MATCH, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
+use selvedge_plugin::value::Part;
+use tracing::Instrument;
 
 use super::call::{Call, Followed};
 use super::dialect::{chat, endpoint, node, oip, ollama, openai};
 use super::encoding::Encoding;
 use super::observed::Unanswered;
-use super::{Response, body, cors, docs, full, respond};
+use super::{Response, body, cors, docs, form, full, respond};
 use crate::app::App;
+use crate::config::Uploads;
 use crate::edge;
 use crate::generation::Generation;
 use crate::observe::Noted;
@@ -61,19 +64,14 @@ pub async fn request(
     let generation = app.generation();
     let edge = generation.as_ref().map(|generation| &generation.edge);
     let address = edge.map_or(peer.ip(), |edge| edge.address(peer.ip(), &parts.headers));
-    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-    let call = Arc::new(Call::new(
-        request_id(&parts.headers),
-        address,
-        method.clone(),
-        path,
-        Noted::new(app.queue().clone()),
-    ));
+    let method = parts.method.clone();
+    let (id, noted) = (request_id(&parts.headers), Noted::new(app.queue().clone()));
+    let call = Arc::new(Call::new(id, address, &parts, noted));
     let unanswered = Unanswered::new(call.noted.clone());
     let origin = parts.headers.get(ORIGIN).cloned();
     let outcome = match &generation {
         Some(generation) => {
-            let call = Arc::clone(&call);
+            let (call, span) = (Arc::clone(&call), call.span.clone());
             let arrived = Arrived {
                 app,
                 generation,
@@ -81,7 +79,7 @@ pub async fn request(
                 parts,
                 incoming,
             };
-            contained(answer(arrived, side)).await
+            contained(answer(arrived, side)).instrument(span).await
         }
         None => starting(&parts),
     };
@@ -136,7 +134,11 @@ async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestErr
         Side::Public if generation.edge.asks() => node::Told::State,
         _ => node::Told::All,
     };
-    let received = received(arrived, time_max);
+    let uploads = match route {
+        Route::Endpoint(index) => generation.endpoints[index].uploads.clone(),
+        _ => None,
+    };
+    let received = received(arrived, time_max, uploads);
     match route {
         Route::Live => Ok(node::live()),
         Route::Ready => Ok(node::ready(app, generation, told)),
@@ -210,8 +212,10 @@ pub struct Received {
     pub id: String,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Its body; of a form, its JSON.
     pub body: bytes::Bytes,
+    /// The parts of a form.
+    pub parts: Arc<[Part]>,
     /// About how many tokens it will take.
     pub estimate: u64,
     /// When its head was read, from which time is counted.
@@ -220,36 +224,54 @@ pub struct Received {
     pub shutdown: Shutdown,
 }
 
-async fn received(arrived: Arrived<'_>, time_max: Duration) -> Result<Received, RequestError> {
+/// Reads a request's body: a form where the endpoint takes uploads, else what its dialect has.
+async fn received(
+    arrived: Arrived<'_>,
+    time_max: Duration,
+    uploads: Option<Arc<Uploads>>,
+) -> Result<Received, RequestError> {
     let Arrived {
         app,
         generation,
         call,
-        parts,
+        parts: Parts { headers, .. },
         incoming,
     } = arrived;
-    // Ollama takes any, and those who use it with curl send what curl sends; so does Triton, where a body may be tensors too.
-    if !matches!(call.dialect, Dialect::Ollama | Dialect::OpenInference) {
-        check_media_type(&parts.headers)?;
-    }
-    let encoding = Encoding::of(&parts.headers)?;
+    let encoding = Encoding::of(&headers)?;
     // A client that asks first has not sent a body that is refused by its length, and need not.
-    let asks_first = parts.headers.contains_key(http::header::EXPECT);
+    let asks_first = headers.contains_key(http::header::EXPECT);
     let refused = if asks_first {
         body::Refused::Leave
     } else {
         body::Refused::Drain
     };
     let len_max = generation.config.server.body_size_max.0;
-    let body = body::read(incoming, len_max, time_max, refused).await?;
-    let body = encoding.unpack(body, len_max).await?;
+    let (body, parts) = if let Some(uploads) = &uploads {
+        check_form(&headers, encoding)?;
+        let bounds = form::Bounds {
+            uploads,
+            text_len_max: len_max,
+            time_max,
+            refused,
+        };
+        let form = form::read(&headers, incoming, app.spool(), &bounds).await?;
+        (form.body, form.parts)
+    } else {
+        // Ollama takes any, and those who use it with curl send what curl sends; so does Triton, where a body may be tensors too.
+        if !matches!(call.dialect, Dialect::Ollama | Dialect::OpenInference) {
+            check_media_type(&headers)?;
+        }
+        let body = body::read(incoming, len_max, time_max, refused).await?;
+        (encoding.unpack(body, len_max).await?, Arc::default())
+    };
     Ok(Received {
         id: call.id.clone(),
         since: call.since,
         call,
         estimate: estimate_of(body.len() as u64),
-        headers: parts.headers,
+        headers,
         body,
+        parts,
         shutdown: app.shutdown().clone(),
     })
 }
@@ -269,7 +291,28 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), ClientFault> {
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());
     }
-    Err(ClientFault::MediaType(value))
+    Err(ClientFault::MediaType {
+        given: value,
+        wanted: "application/json",
+    })
+}
+
+/// A form, and not packed: what is in it mostly is already.
+fn check_form(headers: &HeaderMap, encoding: Encoding) -> Result<(), ClientFault> {
+    if !form::is_form(headers) {
+        let given = headers.get(http::header::CONTENT_TYPE);
+        let given = given.map_or_else(String::new, |given| {
+            String::from_utf8_lossy(given.as_bytes()).into_owned()
+        });
+        let wanted = "multipart/form-data";
+        return Err(ClientFault::MediaType { given, wanted });
+    }
+    match encoding {
+        Encoding::Plain => Ok(()),
+        _ => Err(ClientFault::BadForm(
+            "its body is packed; send it as it is".to_owned(),
+        )),
+    }
 }
 
 /// The client's id where it is sane, else one of ours: unique on this node, and in order.
@@ -328,6 +371,7 @@ pub fn plugin_request(
             .map(|principal| principal.name.to_string()),
         headers: headers.collect(),
         body: received.body.clone(),
+        parts: Arc::clone(&received.parts),
         attributes: selvedge_plugin::value::Attributes::default(),
         timings: selvedge_plugin::value::Timings::default(),
     })

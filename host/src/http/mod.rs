@@ -10,6 +10,7 @@ pub mod cors;
 pub mod dialect;
 pub mod docs;
 pub mod encoding;
+pub mod form;
 pub mod handle;
 pub mod listener;
 mod observed;

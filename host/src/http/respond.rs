@@ -236,11 +236,13 @@ fn describe_client(fault: &ClientFault) -> Description<'_> {
             ..Description::new(409, "reload_busy", message)
         },
         ClientFault::ReloadRefused(_) => Description::new(422, "reload_refused", message),
-        ClientFault::MediaType(_) => Description::new(415, "unsupported_media_type", message),
+        ClientFault::MediaType { .. } => Description::new(415, "unsupported_media_type", message),
         ClientFault::Encoding(_) => Description::new(415, "unsupported_encoding", message),
         ClientFault::BodyTooLarge { .. } => Description::new(413, "body_too_large", message),
         ClientFault::BodyTimeout(_) => Description::new(408, "body_timeout", message),
         ClientFault::BodyBroken(_) => Description::new(400, "body_broken", message),
+        ClientFault::BadForm(_) => Description::new(400, "invalid_form", message),
+        ClientFault::FormTooLarge(_) => Description::new(413, "form_too_large", message),
     }
 }
 
@@ -476,6 +478,17 @@ fn describe_host(fault: &HostFault) -> Description<'_> {
             retry_after: Some(Duration::from_secs(10)),
             ..Description::new(503, "events_full", "the node cannot keep records of requests now")
         },
+        HostFault::SpoolFull(_) => Description {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Description::new(
+                503,
+                "uploads_full",
+                "too many files are being uploaded; try again",
+            )
+        },
+        HostFault::Unspooled(_) => {
+            Description::new(500, "upload_failed", "the node cannot keep the files now")
+        }
         HostFault::Panic(_) => Description::new(500, "internal", "the node failed on this request"),
     }
 }

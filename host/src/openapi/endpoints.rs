@@ -1,4 +1,4 @@
-//! The endpoints' own paths: plain JSON in, JSON or events out.
+//! The endpoints' own paths: plain JSON or a form in, JSON or events out.
 
 use selvedge_model::Task;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::operation::{Operation, body, events, json_content};
 use super::plugins::Beyond;
 use super::schema::{accepts, all_of, described, joined};
 use super::subject::Endpoint;
-use super::{Sections, Subject, bodies, errors, example, plugins, sampling, task};
+use super::{Sections, Subject, bodies, errors, example, forms, plugins, sampling, task};
 use crate::router::Dialect;
 
 const TAG: &str = "Endpoints";
@@ -25,8 +25,15 @@ pub(super) fn describe(subject: &Subject, sections: &mut Sections) {
 
 fn operation(endpoint: &Endpoint, subject: &Subject, sections: &mut Sections) -> Value {
     let name = &endpoint.name;
-    let (request, examples) = request(endpoint);
-    let request = sections.schema(&format!("{name}.request"), request);
+    let taken = match &endpoint.uploads {
+        Some(uploads) => {
+            forms::body(sections.schema(&format!("{name}.request"), forms::form(endpoint, uploads)))
+        }
+        None => {
+            let (request, examples) = request(endpoint);
+            body(sections.schema(&format!("{name}.request"), request), examples)
+        }
+    };
     let response = plugins::given(endpoint, sections);
     let response = sections.schema(&format!("{name}.response"), response);
     let mut content = json_content(response);
@@ -51,7 +58,7 @@ fn operation(endpoint: &Endpoint, subject: &Subject, sections: &mut Sections) ->
     if plugins::refuse_as_they_like(endpoint) {
         described["responses"]["4XX"] = errors::any_refusal(Dialect::Endpoint);
     }
-    described["requestBody"] = body(request, examples);
+    described["requestBody"] = taken;
     described
 }
 

@@ -8,6 +8,7 @@ mod bodies;
 mod endpoints;
 mod errors;
 mod example;
+mod forms;
 mod node;
 mod oip;
 mod ollama;

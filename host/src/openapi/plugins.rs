@@ -39,6 +39,8 @@ pub(super) fn wanted(endpoint: &Endpoint) -> Wanted {
     for attached in staged(endpoint, Stage::Validate) {
         match (attached.kind(), attached.config.get("schema")) {
             ("json-schema", Some(schema)) => wanted.schemas.push(schema.clone()),
+            // It looks at the form's files alone.
+            ("filetype", _) if endpoint.uploads.is_some() => {}
             _ => {
                 wanted.beyond = Beyond::Plugin(attached.name.clone());
                 return wanted;
@@ -53,6 +55,15 @@ pub(super) fn wanted(endpoint: &Endpoint) -> Wanted {
         }
     }
     wanted
+}
+
+/// The files that plugins cannot do without.
+pub(super) fn files(endpoint: &Endpoint) -> impl Iterator<Item = &str> {
+    let kinds = endpoint
+        .plugins
+        .iter()
+        .filter(|attached| attached.kind() == "filetype");
+    kinds.map(|attached| attached.config["field"].as_str().unwrap_or("file"))
 }
 
 fn staged(endpoint: &Endpoint, stage: Stage) -> impl Iterator<Item = &Attached> {
@@ -115,6 +126,7 @@ pub(super) fn given(endpoint: &Endpoint, sections: &mut Sections) -> Value {
             ("label", Form::Labels | Form::Text) => {
                 (Form::Verdict, verdicts(endpoint, &attached.config, form))
             }
+            ("filetype", _) => (Form::Verdict, filetype()),
             ("json-extract", Form::Text) => {
                 let text = extracted(&endpoint.name, &attached.config, sections);
                 (Form::Text, task::generated(text))
@@ -135,7 +147,7 @@ pub(super) fn postprocesses(endpoint: &Endpoint) -> bool {
 
 /// Whether a plugin that is not known may refuse a request with a status of its own.
 pub(super) fn refuse_as_they_like(endpoint: &Endpoint) -> bool {
-    let known = ["json-schema", "label", "json-extract"];
+    let known = ["json-schema", "label", "json-extract", "filetype"];
     let mut refuse = staged(endpoint, Stage::Validate).chain(staged(endpoint, Stage::Postprocess));
     refuse.any(|attached| !known.contains(&attached.kind()))
 }
@@ -201,6 +213,37 @@ fn verdicts(endpoint: &Endpoint, config: &Value, form: Form) -> Value {
     }
     let several = described(array(verdict.clone()), "One for each, where there are several.");
     json!({ "anyOf": [verdict, several] })
+}
+
+/// What `filetype` gives.
+fn filetype() -> Value {
+    let text = || json!({ "type": "string" });
+    let score = json!({ "type": "number", "minimum": 0, "maximum": 1 });
+    let asked = object(json!({ "label": text(), "score": score }), &["label", "score"]);
+    let properties = json!({
+        "label": text(),
+        "score": score,
+        "mime_type": text(),
+        "group": text(),
+        "is_text": { "type": "boolean" },
+        "extensions": array(text()),
+        "model": described(json!({ "anyOf": [asked, { "type": "null" }] }), "What the model said, where it was asked."),
+        "overwritten": described(
+            json!({ "enum": [null, "low-confidence", "overwrite-map"] }),
+            "Why `label` is another than the model's.",
+        ),
+    });
+    let required = [
+        "label",
+        "score",
+        "mime_type",
+        "group",
+        "is_text",
+        "extensions",
+        "model",
+        "overwritten",
+    ];
+    object(properties, &required)
 }
 
 /// The text that `json-extract` leaves: JSON, by a schema where there is one.

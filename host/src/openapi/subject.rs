@@ -34,6 +34,8 @@ pub struct Endpoint {
     pub plugins: Vec<Attached>,
     /// What a caller's key must be good for.
     pub scopes: Vec<String>,
+    /// The forms that its own path takes, where it does.
+    pub uploads: Option<config::Uploads>,
 }
 
 /// What is known of a model.
@@ -142,6 +144,7 @@ impl Subject {
                 .auth
                 .as_ref()
                 .map_or_else(|| vec![name.clone()], |auth| auth.scopes.clone()),
+            uploads: endpoint.uploads.clone(),
         };
         Self {
             endpoints: config.endpoints.iter().map(endpoint).collect(),

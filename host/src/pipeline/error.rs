@@ -119,9 +119,14 @@ pub enum ClientFault {
     /// A configuration is refused; nothing was changed.
     #[error("{0}")]
     ReloadRefused(String),
-    /// The body is not JSON by its own account.
-    #[error("the content type is `{0}`, and must be `application/json`")]
-    MediaType(String),
+    /// The body is something else by its own account.
+    #[error("the content type is `{given}`, and must be `{wanted}`")]
+    MediaType {
+        /// What it says.
+        given: String,
+        /// What it must be.
+        wanted: &'static str,
+    },
     /// The body is packed in a way that is not known.
     #[error("the content encoding is `{0}`, and must be gzip, deflate or zstd, or none")]
     Encoding(String),
@@ -134,6 +139,12 @@ pub enum ClientFault {
     /// The body did not come in time.
     #[error("the body did not come within {0:?} (`server.request_timeout`)")]
     BodyTimeout(Duration),
+    /// The body is not a form, or not a whole one.
+    #[error("the form cannot be read: {0}")]
+    BadForm(String),
+    /// A form, or a part of it, is beyond a limit.
+    #[error("{0}")]
+    FormTooLarge(String),
     /// The body broke off.
     #[error("the body broke off: {0}")]
     BodyBroken(String),
@@ -174,6 +185,12 @@ pub enum HostFault {
     /// The queue of events has no room, and no request may go without its event.
     #[error("the queue of events is full, and none may be lost (`observe.full = \"refuse\"`)")]
     Unobserved,
+    /// The files that are being uploaded take all the room there is for them.
+    #[error("the files of all requests take {0} bytes, which is all they may (`uploads.bytes_max`)")]
+    SpoolFull(u64),
+    /// A file that is uploaded cannot be kept while its request is answered.
+    #[error("an uploaded file cannot be kept in `state.dir`: {0}")]
+    Unspooled(String),
     /// The node is loading.
     #[error("the node is starting")]
     Starting,

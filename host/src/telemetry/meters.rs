@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use selvedge_plugin::CallError;
+use tracing::{Instrument, Span};
+
+use super::traces;
 
 /// A part of a request's life that is timed, and that a client may leave in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +101,7 @@ impl Meters {
         Watch {
             meters: Arc::clone(self),
             step,
+            span: traces::step(step),
             since: Instant::now(),
             ended: false,
         }
@@ -106,7 +110,7 @@ impl Meters {
     /// Times a step that is one future.
     pub async fn during<T>(self: &Arc<Self>, step: Step, work: impl Future<Output = T>) -> T {
         let mut watch = self.watch(step);
-        let done = work.await;
+        let done = work.instrument(watch.span.clone()).await;
         watch.end();
         done
     }
@@ -123,6 +127,8 @@ pub fn count_failure(error: &CallError) {
 pub struct Watch {
     meters: Arc<Meters>,
     step: Step,
+    /// Open as long as the step is.
+    span: Span,
     since: Instant,
     ended: bool,
 }
@@ -132,6 +138,7 @@ impl Watch {
     pub fn end(&mut self) {
         if !self.ended {
             self.ended = true;
+            self.span = Span::none();
             self.meters.steps[self.step as usize]
                 .0
                 .record(self.since.elapsed());

@@ -164,7 +164,7 @@ const SIZES: [(&str, &str); 4] = [
 ];
 
 /// What goes up and down.
-const GAUGES: [(&str, &str); 9] = [
+const GAUGES: [(&str, &str); 10] = [
     ("selvedge_requests_running", "Requests that an endpoint works on"),
     (
         "selvedge_queue_depth",
@@ -188,6 +188,10 @@ const GAUGES: [(&str, &str); 9] = [
     ),
     ("selvedge_events_bytes", "What these take in the state file"),
     ("selvedge_generation", "Number of the generation that serves"),
+    (
+        "selvedge_upload_bytes",
+        "Files of forms whose requests are being answered, in memory and on disk",
+    ),
     (
         "selvedge_plugin_value",
         "What plugins recorded of the metrics that their manifests declare",

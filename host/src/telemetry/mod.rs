@@ -1,6 +1,7 @@
-//! What is seen of a node from outside: metrics and traces. Knows no socket; `http` serves what is written here.
+//! What is seen of a node from outside: metrics and traces. `http` serves the ones, and the others are sent by their library.
 
 pub mod meters;
 pub mod metrics;
+pub mod traces;
 
 pub use meters::{Meters, Step, Watch};

@@ -37,6 +37,7 @@ use crate::config::{self, UpstreamKind};
 use crate::pipeline::RequestError;
 use crate::pipeline::order::Prompt;
 use crate::pipeline::params::Params;
+use crate::telemetry::traces;
 use answer::Answer;
 use client::Client;
 
@@ -262,6 +263,7 @@ impl Upstream {
         let request = Request::post(format!("{}{path}", shared.base)).body(Full::new(body));
         let mut request = request.map_err(|error| UpstreamFault::Unreachable(error.to_string()))?;
         *request.headers_mut() = shared.headers.clone();
+        traces::inject(request.headers_mut());
         let sent = shared.client.request(request).await;
         let response = sent.map_err(|error| {
             if error.is_connect() {

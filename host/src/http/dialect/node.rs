@@ -91,6 +91,7 @@ pub fn metrics(app: &App, generation: &Generation) -> Response {
         gauge!("selvedge_endpoint_ready", "endpoint" => Arc::clone(&endpoint.name)).set(ready);
     }
     gauge!("selvedge_generation").set(real(generation.number));
+    gauge!("selvedge_upload_bytes").set(real(app.spool().bytes()));
     let held = app.queue().held();
     gauge!("selvedge_events", "state" => "waiting").set(real(held.waiting));
     gauge!("selvedge_events", "state" => "dead").set(real(held.dead));

@@ -1,4 +1,4 @@
-//! What plugins call: the request, logging, metrics, tensors, and secrets and journals where they are granted.
+//! What plugins call: the request and its uploads, logging, metrics, tensors, and secrets and journals where they are granted.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use wasmtime::component::{HasSelf, Linker, Resource, ResourceTableError};
 
 use super::RequestHandle;
 use super::bindings::selvedge::plugin::tensors::{ElementType, TensorError};
-use super::bindings::selvedge::plugin::{journals, logging, metrics, secrets, tensors, types};
+use super::bindings::selvedge::plugin::{journals, logging, metrics, secrets, tensors, types, uploads};
 use super::convert;
 use crate::error::Fault;
 use crate::journal::{self, JournalError, Rotation};
 use crate::log_stream::Level;
 use crate::state::{Phase, State};
-use crate::value::{Request, Tensor};
+use crate::value::{Part, Request, Tensor};
 
 type Result<T> = wasmtime::Result<T>;
 
@@ -28,6 +28,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     metrics::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     secrets::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     journals::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    uploads::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     tensors::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
 }
 
@@ -94,6 +95,35 @@ impl types::HostRequest for State {
 
     fn drop(&mut self, _: Resource<RequestHandle>) -> Result<()> {
         Ok(())
+    }
+}
+
+impl uploads::Host for State {
+    fn parts(&mut self, _: Resource<RequestHandle>) -> Result<Vec<uploads::Part>> {
+        let part = |part: &Part| uploads::Part {
+            name: part.name.clone(),
+            file_name: part.file_name.clone(),
+            media_type: part.media_type.clone(),
+            size: part.content.len(),
+        };
+        Ok(self.served()?.parts.iter().map(part).collect())
+    }
+
+    async fn read_part(
+        &mut self,
+        _: Resource<RequestHandle>,
+        part: u32,
+        offset: u64,
+        len: u32,
+    ) -> Result<std::result::Result<Vec<u8>, uploads::UploadError>> {
+        let len = self.usage.readable(len).map_err(wasmtime::Error::new)?;
+        let Some(part) = self.served()?.parts.get(part as usize) else {
+            return Ok(Err(uploads::UploadError::NoSuchPart));
+        };
+        let read = part.content.read(offset, len).await;
+        Ok(read
+            .map(|bytes| bytes.to_vec())
+            .map_err(|error| uploads::UploadError::Unavailable(error.to_string())))
     }
 }
 

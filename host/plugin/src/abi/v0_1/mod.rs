@@ -16,8 +16,9 @@ pub(crate) mod bindings {
         path: "../../wit",
         world: "full-plugin",
         imports: {
-            // It waits for a disk.
+            // They wait for a disk.
             "selvedge:plugin/journals.append": async | trappable,
+            "selvedge:plugin/uploads.read-part": async | trappable,
             default: trappable,
         },
         exports: { default: async },
