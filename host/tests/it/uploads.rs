@@ -408,6 +408,13 @@ fn a_plugin_that_wants_a_file_says_so_in_every_dialect() {
 }
 
 #[test]
+fn a_person_uploads_a_file_on_the_page_in_a_browser() {
+    let base = format!("http://{}", host().address());
+    let out = python("docs_page.py", &[&base, env!("CARGO_TARGET_TMPDIR")]);
+    assert!(out.contains("and an upload"), "{out}");
+}
+
+#[test]
 fn the_document_tells_of_forms_and_its_examples_hold() {
     let base = format!("http://{}", host().address());
     let out = python("openapi_document.py", &[&base, "/filetype", "/mail"]);

@@ -110,6 +110,20 @@ def check_stream():
     wait("the end", lambda: "stopped after" in find(assistant, ".status").text and is_idle(assistant))
 
 
+def check_upload():
+    """A form with a file, where the node has an endpoint that takes one."""
+    filetype = operation("endpoint_filetype")
+    with tempfile.NamedTemporaryFile(suffix=".html") as file:
+        file.write(b"<!doctype html>\n<html><head><title>A page</title></head><body><p>Text.</p></body></html>\n")
+        file.flush()
+        find(filetype, "input[type=file]").send_keys(file.name)
+        assert f"-F file=@{pathlib.Path(file.name).name}" in find(filetype, ".curl").text
+        answer = json.loads(send(filetype, 200))
+    assert answer["label"] == "html", answer
+    driver.save_screenshot(str(screenshots / "docs-upload.png"))
+    return ", and an upload"
+
+
 def check_access():
     """Each field has a name for those who do not see it, and the page is one column on a narrow screen."""
     for field in driver.find_elements(By.CSS_SELECTOR, "input, select, textarea, button"):
@@ -128,6 +142,7 @@ try:
         assert path in paths, paths
     check_classify()
     check_stream()
+    uploaded = check_upload() if "/filetype" in paths else ""
     for details in driver.find_elements(By.CSS_SELECTOR, ".operation"):
         operation(details.get_attribute("id"))
     check_access()
@@ -138,4 +153,4 @@ try:
     assert not complaints, complaints
 finally:
     driver.quit()
-print(f"all is well: {len(paths)} operations")
+print(f"all is well: {len(paths)} operations{uploaded}")
