@@ -57,6 +57,11 @@ pub(super) fn wanted(endpoint: &Endpoint) -> Wanted {
     wanted
 }
 
+/// Whether plugins want files, which come in forms alone: nothing else is answered then.
+pub(super) fn want_files(endpoint: &Endpoint) -> bool {
+    files(endpoint).next().is_some()
+}
+
 /// The files that plugins cannot do without.
 pub(super) fn files(endpoint: &Endpoint) -> impl Iterator<Item = &str> {
     let kinds = endpoint

@@ -136,7 +136,7 @@ fn example(endpoint: &Endpoint, ports: Option<&Ports>) -> Vec<(&'static str, Val
         }
         _ => return Vec::new(),
     };
-    let is_taken = schemas.iter().all(|schema| accepts(schema, &seen));
+    let is_taken = schemas.iter().all(|schema| accepts(schema, &seen)) && !plugins::want_files(endpoint);
     is_taken.then_some(("simple", example)).into_iter().collect()
 }
 

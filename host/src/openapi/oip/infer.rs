@@ -189,7 +189,7 @@ fn response(name: &str, ports: Option<&Ports>) -> Value {
 
 /// Bodies to show how it is done, with a text or ones in every place; those that the endpoint's plugins take.
 fn examples(endpoint: &Endpoint, ports: Option<&Ports>) -> Vec<(&'static str, Value)> {
-    let Some(ports) = ports.filter(|ports| have_json(ports)) else {
+    let Some(ports) = ports.filter(|ports| have_json(ports) && !plugins::want_files(endpoint)) else {
         return Vec::new();
     };
     let text = task::text(endpoint);
