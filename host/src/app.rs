@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::config::{self, AuthMode, Config, Source};
 use crate::edge::{Authority, Keys, Tokens, keystore, signers};
 use crate::generation::{Generation, Means};
+use crate::granted::Kept;
 use crate::http::handle::Side;
 use crate::http::listener::{self, Gate};
 use crate::http::tls::{self, Tls};
@@ -137,6 +138,7 @@ impl App {
             runtime,
             sandbox: &self.sandbox,
             authority: self.authority(&config).await?,
+            stores: Some(Kept::new(self.database.clone())),
             before,
         };
         let number = before.map_or(1, |before| before.number + 1);

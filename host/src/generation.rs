@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_model::{Runtime, Task};
-use selvedge_plugin::{AttachOptions, Attachment, Caller, Grants, Plugin, Sandbox, Stage, Start};
+use selvedge_plugin::{AttachOptions, Attachment, Grants, Plugin, Sandbox, Stage, Start};
 
 use crate::backend::{self, Backend};
 use crate::config::{self, Config, OnError, Startup, Uploads};
 use crate::edge::{Authority, Edge, Limiter};
+use crate::granted::{Doers, Kept, Reachable};
 use crate::openapi::subject::{self, Known};
 use crate::openapi::{Document, Subject};
 use crate::reload::ModelSource;
 use crate::router::Router;
 use crate::telemetry::Meters;
-use crate::upstream::Granted;
 
 /// One state of the node.
 pub struct Generation {
@@ -166,10 +166,16 @@ impl Generation {
     /// Loads models and plugins, both at once, and joins them to endpoints. `tell` is told of each step.
     pub async fn build(number: u64, config: Arc<Config>, means: Means<'_>, tell: impl Fn(&str)) -> Self {
         let (config, sandbox) = (&config, means.sandbox);
+        let reachable = Reachable::default();
+        let doers = Doers::new(config, &reachable, means.stores);
         let ((models, sources), (plugins, known, unreadable)) = tokio::join!(
             backend::load(config, means.runtime, means.before, &tell),
-            load_plugins(config, sandbox, &tell)
+            load_plugins(config, sandbox, &doers, &tell)
         );
+        let loaded = models
+            .iter()
+            .filter_map(|(name, backend)| Some((name.clone(), backend.as_ref().ok()?.clone())));
+        reachable.tell(loaded);
         let document = Document::new(&subject(config, &models, &known));
         let shared = Shared {
             config,
@@ -216,6 +222,8 @@ pub struct Means<'a> {
     pub sandbox: &'a Sandbox,
     /// Those who know callers.
     pub authority: Authority,
+    /// Keys and values of plugins; without them, no plugin opens a store.
+    pub stores: Option<Kept>,
     /// The generation that serves, whose models and limits are taken over where they are the same.
     pub before: Option<&'a Generation>,
 }
@@ -226,12 +234,11 @@ type Attachments = Vec<Result<Attached, String>>;
 async fn load_plugins(
     config: &Config,
     sandbox: &Sandbox,
+    doers: &Doers,
     tell: &impl Fn(&str),
 ) -> (Vec<Attachments>, HashMap<String, Known>, Vec<String>) {
-    let caller = caller(config);
     let read = config.plugins.iter().map(|(name, plugin)| {
-        let mut grants = plugin.allow.grants();
-        grants.caller.clone_from(&caller);
+        let grants = doers.grants(&plugin.allow);
         let read = read_plugin(sandbox, name, plugin, &grants);
         (name.as_str(), read.map(|plugin| (plugin, grants)))
     });
@@ -291,24 +298,6 @@ fn subject(
 /// A plugin, and what it is granted.
 type Readable = (Arc<Plugin>, Grants);
 
-/// Who makes the calls of plugins, where any of them may make one.
-fn caller(config: &Config) -> Option<Arc<dyn Caller>> {
-    if config
-        .plugins
-        .iter()
-        .all(|(_, plugin)| plugin.allow.http.is_empty())
-    {
-        return None;
-    }
-    match Granted::new() {
-        Ok(granted) => Some(Arc::new(granted)),
-        Err(why) => {
-            tracing::error!(why, "plugins can make no calls");
-            None
-        }
-    }
-}
-
 fn read_plugin(
     sandbox: &Sandbox,
     name: &str,
@@ -347,6 +336,7 @@ async fn attach_plugin(
         limits: settings.limits(),
         headers: settings.allow.headers.clone(),
         grants: grants.clone(),
+        spent: None,
         start: match settings.startup {
             Startup::Snapshot => Start::Snapshot,
             Startup::Configure => Start::ConfigureEach,

@@ -19,9 +19,13 @@ pub mod backend;
 
 pub mod upstream;
 
+pub mod granted;
+
 pub mod observe;
 
 pub mod pipeline;
+
+pub mod author;
 
 pub mod openapi;
 

@@ -121,6 +121,7 @@ async fn attach(sandbox: &Sandbox, start: Start) -> Attachment {
         limits,
         headers: Vec::new(),
         grants: Grants::default(),
+        spent: None,
         start,
     };
     sandbox.attach(&plugin, options).await.expect("attached")

@@ -17,6 +17,7 @@ use crate::grant::Grants;
 use crate::inspect::{Plugin, Stage};
 use crate::limits::Limits;
 use crate::sandbox::Shared;
+use crate::spent::Spent;
 use crate::state::{Identity, Phase, State};
 use crate::value::{Action, Completion, Event, Rendered, Request, Verdict};
 
@@ -35,6 +36,8 @@ pub struct AttachOptions {
     pub grants: Grants,
     /// How its instances are to start.
     pub start: Start,
+    /// Who wants to know what its calls take of its limits. A node that serves does not.
+    pub spent: Option<Arc<Spent>>,
 }
 
 /// How instances are to start, as the operator wants it.

@@ -1,10 +1,13 @@
-//! What an operator grants a plugin beyond logging, metrics and tensors: hosts to call, secrets, journals, bodies.
+//! What an operator grants a plugin beyond logging, metrics and tensors: hosts to call, models, stores, secrets,
+//! journals, bodies.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::inference::Models;
+use crate::kv::Stores;
 use crate::outgoing::Caller;
 
 /// What one plugin is granted. The default is nothing.
@@ -14,6 +17,14 @@ pub struct Grants {
     pub http: Vec<Origin>,
     /// Who makes these calls; without one, none is made.
     pub caller: Option<Arc<dyn Caller>>,
+    /// Names of the models that it may run.
+    pub models: Vec<String>,
+    /// Who runs them; without one, none is run.
+    pub runner: Option<Arc<dyn Models>>,
+    /// Names of the stores of keys and values that it may open.
+    pub kv: Vec<String>,
+    /// Who keeps them; without one, none is opened.
+    pub stores: Option<Arc<dyn Stores>>,
     /// Values of the secrets that it may read, by name.
     pub secrets: BTreeMap<String, String>,
     /// Names of the journals that it may write.
@@ -26,6 +37,8 @@ impl fmt::Debug for Grants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grants")
             .field("http", &self.http)
+            .field("models", &self.models)
+            .field("kv", &self.kv)
             .field("secrets", &self.secrets.keys())
             .field("journals", &self.journals)
             .field("bodies", &self.bodies)

@@ -14,6 +14,10 @@ pub mod grant;
 
 pub mod outgoing;
 
+pub mod inference;
+
+pub mod kv;
+
 pub mod inspect;
 
 pub mod value;
@@ -27,6 +31,10 @@ pub mod sandbox;
 pub mod attachment;
 
 pub mod stream;
+
+pub mod cases;
+
+pub mod spent;
 
 mod abi;
 mod cache;
@@ -42,10 +50,13 @@ mod ticker;
 pub use attachment::{AttachOptions, Attachment, Start, Startup};
 pub use error::{CallError, Fault, LoadError};
 pub use grant::{Grants, Origin, Reach};
+pub use inference::{ModelAnswer, ModelFailure, ModelInput, Models};
 pub use inspect::{Plugin, Stage};
+pub use kv::{StoreAnswer, StoreFailure, Stores};
 pub use limits::Limits;
 pub use manifest::Manifest;
 pub use outgoing::{CallAnswer, CallBody, CallFailure, Caller};
 pub use sandbox::{Sandbox, SandboxOptions};
+pub use spent::Spent;
 pub use spool::{Spool, SpoolError, Spooled};
 pub use stream::StreamInstance;

@@ -26,6 +26,11 @@ pub struct Limits {
     pub observe_time: Duration,
     /// Time on the clock of one call of an observer, what it waits for other servers included. Default 30 s.
     pub observe_wall_time: Duration,
+    /// How long one run of a model may take that the plugin asks for, waiting included. Default 500 ms: less than `wall_time`, so
+    /// that the plugin can do something about it.
+    pub inference_time: Duration,
+    /// Bytes that one store of keys and values may take, 64 a key counted besides what is in it. Default 16 MiB.
+    pub kv: u64,
     /// Bytes that one journal may take on disk, all its files together. Default 1 GiB.
     pub journal: u64,
     /// Bytes of log lines and printed text of one call; what is beyond is dropped, and that is logged. Default 16 KiB.
@@ -45,6 +50,8 @@ impl Default for Limits {
             handles: 1024,
             observe_time: Duration::from_secs(1),
             observe_wall_time: Duration::from_secs(30),
+            inference_time: Duration::from_millis(500),
+            kv: 16 << 20,
             journal: 1 << 30,
             log: 16 << 10,
         }

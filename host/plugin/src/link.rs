@@ -32,17 +32,13 @@ const EMPTY: [&str; 5] = [
 ];
 
 /// Interfaces that are granted, each with a line that would.
-const GRANTED: [(&str, &str); 4] = [
+const GRANTED: [(&str, &str); 6] = [
     ("selvedge:plugin/secrets", "secrets = [\"NAME\"]"),
     ("selvedge:plugin/journals", "journals = [\"NAME\"]"),
+    ("selvedge:plugin/inference", "models = [\"NAME\"]"),
+    ("selvedge:plugin/kv", "kv = [\"NAME\"]"),
     ("wasi:http/types", "http = [\"https://HOST\"]"),
     ("wasi:http/outgoing-handler", "http = [\"https://HOST\"]"),
-];
-
-/// Interfaces that the design names as grants, and the key of `allow` that will hold each.
-const LATER: [(&str, &str); 2] = [
-    ("selvedge:plugin/kv", "kv"),
-    ("selvedge:plugin/inference", "models"),
 ];
 
 /// Checks each import against what is free and what is granted.
@@ -77,6 +73,8 @@ fn is_granted(name: &str, grants: &Grants) -> bool {
     match name {
         "selvedge:plugin/secrets" => !grants.secrets.is_empty(),
         "selvedge:plugin/journals" => !grants.journals.is_empty(),
+        "selvedge:plugin/inference" => !grants.models.is_empty(),
+        "selvedge:plugin/kv" => !grants.kv.is_empty(),
         "wasi:http/types" | "wasi:http/outgoing-handler" => !grants.http.is_empty(),
         _ => false,
     }
@@ -96,17 +94,21 @@ pub(crate) fn check_wants(plugin: &str, wants: &Wants, grants: &Grants) -> Resul
         let what = "the bodies of requests and responses".to_owned();
         return Err(denied(what, "bodies = true".to_owned()));
     }
-    match wants
-        .secrets
-        .iter()
-        .find(|name| !grants.secrets.contains_key(*name))
-    {
-        Some(name) => Err(denied(
-            format!("the secret `{name}`"),
-            format!("secrets = [\"{name}\"]"),
-        )),
-        None => Ok(()),
+    let secrets: Vec<&String> = grants.secrets.keys().collect();
+    let named = [
+        ("secret", "secrets", &wants.secrets, secrets),
+        ("model", "models", &wants.models, grants.models.iter().collect()),
+        ("store", "kv", &wants.kv, grants.kv.iter().collect()),
+    ];
+    for (what, key, wanted, granted) in named {
+        if let Some(name) = wanted.iter().find(|name| !granted.contains(name)) {
+            return Err(denied(
+                format!("the {what} `{name}`"),
+                format!("{key} = [\"{name}\"]"),
+            ));
+        }
     }
+    Ok(())
 }
 
 fn remedy(plugin: &str, import: &str, name: &str) -> String {
@@ -116,14 +118,9 @@ fn remedy(plugin: &str, import: &str, name: &str) -> String {
     if FREE.contains(&name) || EMPTY.iter().any(|package| name.starts_with(package)) {
         return "this node has another version of it: build the plugin against selvedge:plugin@0.1 and WASI 0.2".into();
     }
-    match LATER.iter().find(|(interface, _)| name.starts_with(interface)) {
-        Some((_, key)) => format!(
-            "`allow = {{ {key} = [\"...\"] }}` in [plugins.{plugin}] would, but this version of Selvedge does not offer it"
-        ),
-        None => format!(
-            "nothing can grant `{import}`; a plugin may import selvedge:plugin and WASI's cli, io, clocks, random and filesystem"
-        ),
-    }
+    format!(
+        "nothing can grant `{import}`; a plugin may import selvedge:plugin and WASI's cli, io, clocks, random and filesystem"
+    )
 }
 
 /// The linker of all plugins, with everything that is free.
@@ -227,7 +224,7 @@ mod tests {
     fn names_the_line_that_would_grant_an_import() {
         let error = check("selvedge:plugin/kv@0.1.0").expect_err("not granted");
         assert!(
-            error.contains("selvedge:plugin/kv@0.1.0") && error.contains("allow = { kv"),
+            error.contains("selvedge:plugin/kv@0.1.0") && error.contains("allow = { kv = [\"NAME\"] }"),
             "{error}"
         );
         assert!(error.contains("[plugins.p]"), "{error}");

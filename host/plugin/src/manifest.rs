@@ -9,6 +9,15 @@ pub const SECTION: &str = "selvedge:manifest";
 /// Bytes of a manifest at most; it is read before anything else is known of the plugin.
 pub const LEN_MAX: usize = 1 << 20;
 
+/// Puts a manifest into a component that has none, as its last section.
+pub fn attach(component: &mut Vec<u8>, manifest: &str) {
+    let section = wasm_encoder::CustomSection {
+        name: SECTION.into(),
+        data: manifest.as_bytes().into(),
+    };
+    wasm_encoder::ComponentSection::append_to_component(&section, component);
+}
+
 /// The manifest. A component without the section has the default one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +64,12 @@ pub struct Wants {
     /// Secrets that it reads.
     #[serde(default)]
     pub secrets: Vec<String>,
+    /// Models of the node that it cannot do without.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Stores of keys and values that it cannot do without.
+    #[serde(default)]
+    pub kv: Vec<String>,
 }
 
 /// The case by which a snapshot is compared with a freshly configured instance, under the attachment's own configuration.

@@ -196,6 +196,7 @@ impl Sandbox {
             configurations: AtomicU64::new(0),
             limits: options.limits,
             grants: options.grants,
+            spent: options.spent,
             journals_dir: Arc::clone(&self.shared.journals_dir),
         });
         let shared = &self.shared;

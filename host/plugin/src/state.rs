@@ -16,6 +16,7 @@ use crate::grant::Grants;
 use crate::limits::Limits;
 use crate::log_stream::{Level, LogStream};
 use crate::outgoing::Http;
+use crate::spent::{Spent, Tally};
 use crate::ticker::TICK;
 use crate::value::{Request, cut};
 
@@ -32,6 +33,8 @@ pub(crate) struct Identity {
     pub(crate) journals_dir: Arc<Path>,
     /// What the plugin recorded of the metrics that its manifest declares.
     pub(crate) metrics: Metrics,
+    /// Who wants to know what calls take.
+    pub(crate) spent: Option<Arc<Spent>>,
     /// How often `configure` ran, counted where it is called.
     pub(crate) configurations: AtomicU64,
 }
@@ -236,6 +239,27 @@ pub(crate) fn take_log(left: &Mutex<usize>, len: usize) -> Option<(usize, bool)>
     let last = share < len || *left <= len + LOG_LINE_COST;
     *left = if last { 0 } else { *left - len - LOG_LINE_COST };
     Some((share, last))
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let Some(spent) = self
+            .identity
+            .spent
+            .as_ref()
+            .filter(|_| self.phase != Phase::Configure)
+        else {
+            return;
+        };
+        let left = *self.log_left.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.add(Tally {
+            memory: self.usage.memory,
+            time_ms: self.usage.ticks,
+            log: self.identity.limits.log.saturating_sub(left),
+            table_elements: self.usage.table_elements,
+            calls: 1,
+        });
+    }
 }
 
 impl WasiView for State {

@@ -34,6 +34,7 @@ pub(super) fn run(arguments: CheckArguments) -> Result<(), CliError> {
             sandbox: &sandbox,
             authority: Authority::Nobody,
             before: None,
+            stores: None,
         };
         let progress = Progress::start("checking");
         Ok::<_, CliError>(Generation::build(1, Arc::clone(&config), means, |step| progress.tell(step)).await)

@@ -50,7 +50,7 @@ enum Command {
     /// Look at the events that wait for observers or were given up, and give them again or drop them.
     #[command(subcommand)]
     Events(events::EventsCommand),
-    /// Look at plugins.
+    /// Look at plugins, and test them.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
 }
@@ -61,6 +61,9 @@ pub enum CliError {
     /// The configuration is refused.
     #[error("{}", list(.0))]
     Config(Vec<String>),
+    /// Cases of a plugin failed.
+    #[error("{0} cases failed")]
+    PluginTests(usize),
     /// Something else.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
@@ -72,6 +75,7 @@ impl CliError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(3),
+            Self::PluginTests(_) => ExitCode::from(4),
             Self::Failed(_) => ExitCode::from(1),
         }
     }

@@ -22,6 +22,10 @@ pub struct Allow {
     pub secrets: Secrets,
     /// Journals that it may write, by name; each is a folder in the folder `journals` of `state.dir`.
     pub journals: Vec<String>,
+    /// Models of this node that it may run, by name.
+    pub models: Vec<String>,
+    /// Stores of keys and values that it may open, by name; plugins with the same name share one.
+    pub kv: Vec<String>,
     /// Whether its events hold the bodies of requests and responses.
     pub bodies: bool,
 }
@@ -106,7 +110,7 @@ impl HttpGrant {
 }
 
 impl Allow {
-    /// The grants; who makes the calls is not said here. Of a configuration that was checked, nothing is left out.
+    /// The grants; who does what is granted is not said here. Of a configuration that was checked, nothing is left out.
     #[must_use]
     pub fn grants(&self) -> Grants {
         let secrets = match &self.secrets {
@@ -119,6 +123,10 @@ impl Allow {
         Grants {
             http: self.http.iter().filter_map(|grant| grant.origin().ok()).collect(),
             caller: None,
+            models: self.models.clone(),
+            runner: None,
+            kv: self.kv.clone(),
+            stores: None,
             secrets,
             journals: self.journals.clone(),
             bodies: self.bodies,

@@ -260,8 +260,20 @@ fn check_telemetry(sections: &Sections, found: &mut Findings<'_>) {
     }
 }
 
-fn check_allow(name: &str, plugin: &super::Plugin, found: &mut Findings<'_>) {
+fn check_allow(name: &str, plugin: &super::Plugin, sections: &Sections, found: &mut Findings<'_>) {
     let key = |field: &str| format!("plugins.{name}.allow.{field}");
+    for (index, model) in plugin.allow.models.iter().enumerate() {
+        if !sections.models.contains_key(model) {
+            let known = sections.models.keys().map(String::as_str);
+            found.add(
+                key(&format!("models[{index}]")),
+                unknown("model", model, known, "models"),
+            );
+        }
+    }
+    for (index, store) in plugin.allow.kv.iter().enumerate() {
+        check_name(&key(&format!("kv[{index}]")), store, found);
+    }
     for (index, grant) in plugin.allow.http.iter().enumerate() {
         if let Err(why) = grant.origin() {
             found.add(key(&format!("http[{index}]")), why);
@@ -286,7 +298,7 @@ fn check_allow(name: &str, plugin: &super::Plugin, found: &mut Findings<'_>) {
 fn check_plugins(sections: &Sections, found: &mut Findings<'_>) {
     for (name, plugin) in &sections.plugins {
         check_name(&format!("plugins.{name}"), name, found);
-        check_allow(name, plugin, found);
+        check_allow(name, plugin, sections, found);
         let limits = plugin.limits();
         let key = |field: &str| format!("plugins.{name}.limits.{field}");
         let times = [
@@ -295,6 +307,7 @@ fn check_plugins(sections: &Sections, found: &mut Findings<'_>) {
             ("configure_time", limits.configure_time),
             ("observe_time", limits.observe_time),
             ("observe_wall_time", limits.observe_wall_time),
+            ("inference_time", limits.inference_time),
         ];
         for (field, time) in times {
             if time.is_zero() {

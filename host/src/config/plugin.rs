@@ -59,6 +59,10 @@ pub struct Limits {
     pub observe_time: Option<Time>,
     /// Time on the clock of an observer's call, what it waits for others included. Default `"30s"`.
     pub observe_wall_time: Option<Time>,
+    /// How long one run of a model may take that it asks for. Default 500 ms.
+    pub inference_time: Option<Time>,
+    /// What one of its stores of keys and values may take. Default 16 MiB.
+    pub kv: Option<Size>,
     /// One journal on disk, all its files together. Default 1 GiB.
     pub journal: Option<Size>,
     /// Log lines and printed text of one call. Default 16 KiB.
@@ -84,6 +88,10 @@ impl Plugin {
             handles: limits.handles.unwrap_or(defaults.handles),
             observe_time: time(limits.observe_time, defaults.observe_time),
             observe_wall_time: time(limits.observe_wall_time, defaults.observe_wall_time),
+            inference_time: limits
+                .inference_time
+                .map_or(defaults.inference_time, |time| time.0),
+            kv: limits.kv.map_or(defaults.kv, |size| size.0 as u64),
             journal: limits.journal.map_or(defaults.journal, |size| size.0 as u64),
             log: size(limits.log, defaults.log),
         }

@@ -17,12 +17,7 @@ pub fn input(endpoint: &str, prompt: plugin::Prompt) -> Result<model::Input, Req
             model::Input::Texts(texts.into_iter().map(model::Text::Text).collect())
         }
         plugin::Prompt::TokenIds(ids) => model::Input::Texts(vec![model::Text::Tokens(ids)]),
-        plugin::Prompt::Tensors(tensors) => model::Input::Tensors(
-            tensors
-                .into_iter()
-                .map(|(name, tensor)| (name, tensor_in(tensor)))
-                .collect(),
-        ),
+        plugin::Prompt::Tensors(tensors) => tensors_in(tensors),
         plugin::Prompt::Messages(_) | plugin::Prompt::MessagesJson(_) => {
             let reason = "its template renders a conversation, and its model takes texts".to_owned();
             return Err(HostFault::Unavailable {
@@ -65,6 +60,13 @@ pub fn completion(inference: model::Inference) -> plugin::Completion {
             completion_tokens: 0,
         },
     }
+}
+
+/// Tensors of a plugin, as a model is given them.
+#[must_use]
+pub fn tensors_in(tensors: Vec<(String, plugin::Tensor)>) -> model::Input {
+    let tensors = tensors.into_iter();
+    model::Input::Tensors(tensors.map(|(name, tensor)| (name, tensor_in(tensor))).collect())
 }
 
 fn tensor_in(tensor: plugin::Tensor) -> model::Tensor {

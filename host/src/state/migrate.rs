@@ -8,7 +8,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StateError;
 
 /// The steps, oldest first. A new one goes to the end.
-const STEPS: [&str; 2] = [include_str!("0001-events.sql"), include_str!("0002-keys.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("0001-events.sql"),
+    include_str!("0002-keys.sql"),
+    include_str!("0003-kv.sql"),
+];
 
 /// Takes the steps that a file has not taken yet, all or none of them.
 pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StateError> {

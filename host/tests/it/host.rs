@@ -33,6 +33,9 @@ pub(crate) fn selvedge() -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // Commands without a configuration keep what they compile there.
+        .env_remove("STATE_DIRECTORY")
+        .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .env_remove("RUST_LOG");
     command
 }

@@ -2,6 +2,7 @@
 //!
 //! Needs what `cargo xtask setup` makes; `cargo xtask test` does that first.
 
+mod author;
 mod bad_input;
 mod cli;
 mod client;
@@ -11,6 +12,7 @@ mod edge;
 mod endpoints;
 mod far;
 mod generate;
+mod granted;
 mod host;
 mod lifetime;
 mod metrics;

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::run::{Root, Tool, cargo, say};
+use crate::wasm::Compiler;
 use crate::{browser, models, plugins, promtool, python, setup, tidy};
 
 /// Everything.
@@ -87,16 +88,18 @@ pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
             ])
             .run()?;
     }
+    // It builds the binary too, which the integration tests start. To build that alone before would compile much of it twice,
+    // since what tests need besides turns on other features.
     say("testing the host");
-    // The binary is what the integration tests start.
-    cargo(root)
-        .args(["build", "--release", "--package", "selvedge"])
-        .run()?;
+    // What the tests that build plugins call the compiler with, a variable a line.
+    let compiler = Compiler::find(root)?.environment().into_iter();
+    let compiler: Vec<String> = compiler.map(|(name, value)| format!("{name}={value}")).collect();
     cargo(root)
         .env("SELVEDGE_TEST_PYTHON", python)
         .env("SELVEDGE_TEST_LLAMA", llama)
         .env("SELVEDGE_TEST_PROMTOOL", promtool::promtool(root)?)
         .env("SELVEDGE_TEST_GGUF", models::gguf(root))
+        .env("SELVEDGE_TEST_COMPILER", compiler.join("\n"))
         .args(["test", "--release", "--workspace"])
         .args(rest)
         .run()

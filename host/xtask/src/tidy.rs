@@ -50,6 +50,7 @@ const OWNERS: [(&str, &[&str]); 7] = [
             "host/src/state/",
             "host/src/observe/",
             "host/src/edge/keystore.rs",
+            "host/src/granted/",
         ],
     ),
     (

@@ -39,15 +39,22 @@ impl Compiler {
 
     /// Cargo, set up to build plugins.
     pub(crate) fn cargo(&self) -> Tool {
+        let environment = self.environment().into_iter();
+        environment.fold(Tool::new("cargo"), |cargo, (name, value)| cargo.env(name, value))
+    }
+
+    /// What an author's shell would have set, where rustup does not do it all.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Rustup => Tool::new("cargo"),
-            Self::Debian { sysroot, linkers } => Tool::new("cargo")
-                .env("RUSTC", DEBIAN_RUSTC)
-                .env("PATH", path_with(linkers))
-                .env(
+            Self::Rustup => Vec::new(),
+            Self::Debian { sysroot, linkers } => vec![
+                ("RUSTC", DEBIAN_RUSTC.to_owned()),
+                ("PATH", path_with(linkers)),
+                (
                     "CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS",
                     format!("--sysroot {}", sysroot.display()),
                 ),
+            ],
         }
     }
 

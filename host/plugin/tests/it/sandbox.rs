@@ -46,6 +46,7 @@ pub(crate) fn options(config: Value) -> AttachOptions {
         limits: Limits::default(),
         headers: Vec::new(),
         grants: Grants::default(),
+        spent: None,
         start: Start::Snapshot,
     }
 }

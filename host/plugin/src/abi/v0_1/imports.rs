@@ -1,16 +1,13 @@
-//! What plugins call: the request and its uploads, logging, metrics, tensors, and secrets and journals where they are granted.
-
-use std::sync::Arc;
+//! What plugins call: the request and its uploads, logging, metrics, tensors. What is granted is in `granted`.
 
 use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTableError};
 
 use super::RequestHandle;
 use super::bindings::selvedge::plugin::tensors::{ElementType, TensorError};
-use super::bindings::selvedge::plugin::{journals, logging, metrics, secrets, tensors, types, uploads};
-use super::convert;
+use super::bindings::selvedge::plugin::{logging, metrics, tensors, types, uploads};
+use super::{convert, granted};
 use crate::error::Fault;
-use crate::journal::{self, JournalError, Rotation};
 use crate::log_stream::Level;
 use crate::state::{Phase, State};
 use crate::value::{Part, Request, Tensor};
@@ -26,9 +23,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     types::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     logging::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     metrics::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
-    secrets::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
-    journals::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     uploads::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    granted::add_to_linker(linker)?;
     tensors::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
 }
 
@@ -161,51 +157,6 @@ impl metrics::Host for State {
     }
 }
 
-impl secrets::Host for State {
-    /// In `configure` there are none: a snapshot would keep them on disk.
-    fn get(&mut self, name: String) -> Result<std::result::Result<Vec<u8>, secrets::SecretError>> {
-        if self.phase == Phase::Configure {
-            return Ok(Err(secrets::SecretError::Unavailable));
-        }
-        let value = self.identity.grants.secrets.get(&name);
-        Ok(value
-            .map(|value| value.clone().into_bytes())
-            .ok_or(secrets::SecretError::Denied))
-    }
-}
-
-impl journals::Host for State {
-    async fn append(
-        &mut self,
-        name: String,
-        lines: Vec<String>,
-        rotation: journals::Rotation,
-    ) -> Result<std::result::Result<(), journals::JournalError>> {
-        if self.phase == Phase::Configure {
-            let why = "there are no journals in `configure`".to_owned();
-            return Ok(Err(journals::JournalError::Unavailable(why)));
-        }
-        if !self.identity.grants.journals.contains(&name) {
-            return Ok(Err(journals::JournalError::Denied));
-        }
-        let (dir, bytes_max) = (
-            Arc::clone(&self.identity.journals_dir),
-            self.identity.limits.journal,
-        );
-        let rotation = Rotation {
-            file_bytes_max: rotation.file_bytes_max,
-            files_max: rotation.files_max,
-        };
-        let work = move || journal::append(&dir, &name, &lines, rotation, bytes_max);
-        let appended = tokio::task::spawn_blocking(work).await?;
-        Ok(appended.map_err(|error| match error {
-            JournalError::Invalid(why) => journals::JournalError::Invalid(why),
-            JournalError::TooLarge(max) => journals::JournalError::TooLarge(max),
-            JournalError::File(error) => journals::JournalError::Unavailable(error.to_string()),
-        }))
-    }
-}
-
 impl tensors::Host for State {}
 
 impl State {
@@ -215,7 +166,10 @@ impl State {
     ///
     /// A trap with [`Fault::Handles`] where the table is full. In `configure` there are no tensors: a handle would not
     /// survive the snapshot.
-    fn keep(&mut self, tensor: Tensor) -> Result<std::result::Result<Resource<Tensor>, TensorError>> {
+    pub(super) fn keep(
+        &mut self,
+        tensor: Tensor,
+    ) -> Result<std::result::Result<Resource<Tensor>, TensorError>> {
         if self.phase == Phase::Configure {
             return Ok(Err(TensorError::Unsupported));
         }

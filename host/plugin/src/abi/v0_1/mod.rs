@@ -1,8 +1,9 @@
 //! `selvedge:plugin@0.1`: the bindings that wasmtime generates from `wit/`, and the stages' calls on top of them.
 //!
-//! Next: `imports` (what plugins call), `convert` (types), `stages` (what the host calls).
+//! Next: `imports` (what plugins call), `granted` (what they call where it is granted), `convert` (types), `stages` (what the host calls).
 
 mod convert;
+mod granted;
 mod imports;
 mod stages;
 
@@ -19,12 +20,16 @@ pub(crate) mod bindings {
             // They wait for a disk.
             "selvedge:plugin/journals.append": async | trappable,
             "selvedge:plugin/uploads.read-part": async | trappable,
+            // They wait for a model, or for the state file.
+            "selvedge:plugin/inference": async | trappable,
+            "selvedge:plugin/kv": async | trappable,
             default: trappable,
         },
         exports: { default: async },
         with: {
             "selvedge:plugin/types.request": crate::abi::v0_1::RequestHandle,
             "selvedge:plugin/tensors.tensor": crate::value::Tensor,
+            "selvedge:plugin/kv.store": crate::kv::Store,
         },
     });
 }

@@ -1,0 +1,130 @@
+//! Golden cases of a plugin: a folder each, with a configuration, what the plugin is given, and what it must answer.
+//!
+//! ```text
+//! config.json    the attachment's configuration; {} where there is none
+//! expected.json  what it must come to: an answer, or {"error": ".."}
+//! request.json   the request's body as it is, also where it is not JSON; {} where there is none
+//! headers.json   {"x-tenant": "a"}, the headers of the request
+//! parts.json     the parts of a form, [{"name", "file_name", "media_type", "text", "times"}]
+//! labels.json    for a post-processor: the labels of each input, [[["spam", 0.9]]]
+//! text.json      or the texts that were generated, ["a", "b"], with finish.json, "stop" or "length"
+//! scores.json    or one row of a tensor of float32, [0.1, 0.9], under the name in output.json
+//! chunks.json    for a stream: pushes, each a list of [choice, text]
+//! events.json    for an observer: what of each event is not as usual
+//! ```
+//!
+//! A plugin is called in the sandbox that serves. `run` makes the answer, `given` reads what it is given. A plugin of one stage
+//! answers for that stage; one of several is called at each in order, and answers by their names.
+
+mod given;
+mod run;
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// A case: its folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    dir: PathBuf,
+}
+
+/// Why a case cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// A file cannot be read, or is not as it must be.
+    #[error("{file}: {why}")]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Case {
+    /// The cases of a plugin, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder cannot be read.
+    pub fn all(dir: &Path) -> Result<Vec<Self>, CaseError> {
+        let unread = |why: std::io::Error| CaseError::File {
+            file: dir.to_owned(),
+            why: why.to_string(),
+        };
+        let mut cases = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(unread)? {
+            let dir = entry.map_err(unread)?.path();
+            if dir.is_dir() {
+                cases.push(Self { dir });
+            }
+        }
+        cases.sort_by(|one, other| one.dir.cmp(&other.dir));
+        Ok(cases)
+    }
+
+    /// Its folder's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = self.dir.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What the plugin is configured with.
+    ///
+    /// # Errors
+    ///
+    /// Where the file is not JSON.
+    pub fn config(&self) -> Result<Value, CaseError> {
+        Ok(self.read("config.json")?.unwrap_or_else(|| json!({})))
+    }
+
+    /// What it must come to; none where nobody has said.
+    ///
+    /// # Errors
+    ///
+    /// Where the file is not JSON.
+    pub fn expected(&self) -> Result<Option<Value>, CaseError> {
+        self.read("expected.json")
+    }
+
+    /// Writes what it comes to as what it must.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be written.
+    pub fn expect(&self, found: &Value) -> Result<(), CaseError> {
+        let file = self.dir.join("expected.json");
+        let written = std::fs::write(&file, format!("{found:#}\n"));
+        written.map_err(|why| CaseError::File {
+            file,
+            why: why.to_string(),
+        })
+    }
+
+    /// A file of it as JSON; none where it is not there.
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, CaseError> {
+        let file = self.dir.join(name);
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let why = error.to_string();
+                return Err(CaseError::File { file, why });
+            }
+        };
+        let value = serde_json::from_str(&text);
+        value.map(Some).map_err(|error| CaseError::File {
+            file,
+            why: error.to_string(),
+        })
+    }
+}

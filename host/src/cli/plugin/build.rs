@@ -1,0 +1,43 @@
+//! `selvedge plugin build`: from a project to `dist/NAME.wasm`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use selvedge_plugin::Grants;
+
+use crate::author::build::{self, BuildError};
+use crate::cli::CliError;
+
+/// Arguments of `plugin build`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct BuildArguments {
+    /// The plugin's folder.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+pub(super) fn run(arguments: BuildArguments) -> Result<(), CliError> {
+    let built = build::build(&arguments.dir).map_err(|error| match error {
+        BuildError::Unwritten { .. } => CliError::Failed(error.into()),
+        error => CliError::Config(vec![error.to_string()]),
+    })?;
+    let (plugin, file) = (&built.plugin, built.file.display());
+    let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();
+    println!(
+        "{file}: {} KiB, {}",
+        plugin.bytes.len().div_ceil(1024),
+        stages.join(", ")
+    );
+    for import in &plugin.imports {
+        println!("  imports {import}");
+    }
+    match selvedge_plugin::sandbox::check_imports(plugin, &Grants::default()) {
+        Ok(()) => println!("  an operator need grant it nothing"),
+        Err(denied) => println!("  an operator must grant: {denied}"),
+    }
+    if let Some(reason) = &plugin.mutation {
+        println!("  it will be configured for each request, which is slower: {reason}");
+    }
+    Ok(())
+}

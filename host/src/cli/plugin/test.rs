@@ -1,0 +1,92 @@
+//! `selvedge plugin test`: a plugin's golden cases, in the sandbox that serves, with what each took of its limits.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use selvedge_plugin::{Limits, Manifest};
+
+use crate::author::{self, Suite, TestError, report};
+use crate::cli::{CliError, executor};
+use crate::config::State;
+
+/// Arguments of `plugin test`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct TestArguments {
+    /// The plugin's folder, which has `cases/` and `manifest.json`.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The component; default `dist/NAME.wasm` in the plugin's folder or beside it, by the manifest's name.
+    #[arg(long, value_name = "FILE")]
+    component: Option<PathBuf>,
+    /// Run the cases alone whose names have this in them.
+    #[arg(long, value_name = "PART", default_value = "")]
+    case: String,
+    /// Write what is found as what is expected.
+    #[arg(long)]
+    update: bool,
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write JUnit's XML to a file as well.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
+    let suite = Suite {
+        component: match arguments.component {
+            Some(component) => component,
+            None => component(&arguments.dir)?,
+        },
+        cases: arguments.dir.join("cases"),
+        update: arguments.update,
+        only: arguments.case,
+        cache: State::default().dir.join("plugins"),
+    };
+    let outcomes = executor()?.block_on(author::test(&suite)).map_err(refused)?;
+    if arguments.json {
+        println!("{:#}", report::json(&outcomes));
+    } else {
+        print!("{}", report::text(&outcomes, &Limits::default()));
+    }
+    if let Some(file) = arguments.junit {
+        let name = suite.component.file_stem().unwrap_or_default().to_string_lossy();
+        let xml = report::junit(&name, &outcomes).map_err(anyhow::Error::msg)?;
+        std::fs::write(&file, xml).with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
+    match failed {
+        0 => Ok(()),
+        count => Err(CliError::PluginTests(count)),
+    }
+}
+
+/// A plugin that may not run is refused as a configuration with it would be.
+fn refused(error: TestError) -> CliError {
+    match error {
+        TestError::Sandbox(_) => CliError::Failed(error.into()),
+        error => CliError::Config(vec![error.to_string()]),
+    }
+}
+
+/// Where the component of a plugin is, as its build puts it.
+fn component(dir: &Path) -> Result<PathBuf, CliError> {
+    let file = dir.join("manifest.json");
+    let unread = |why: &dyn std::fmt::Display| {
+        let said = format!("{}: {why}; name the component with --component", file.display());
+        CliError::Config(vec![said])
+    };
+    let text = std::fs::read_to_string(&file).map_err(|error| unread(&error))?;
+    let manifest: Manifest = serde_json::from_str(&text).map_err(|error| unread(&error))?;
+    let name = format!("{}.wasm", manifest.name);
+    let places = [dir.join("dist"), dir.join("../dist")].map(|dist| dist.join(&name));
+    let found = places.iter().find(|place| place.is_file());
+    found.cloned().ok_or_else(|| {
+        let [first, second] = places.map(|place| place.display().to_string());
+        CliError::Config(vec![format!(
+            "there is no component at {first} or {second}: build the plugin first"
+        )])
+    })
+}
