@@ -122,7 +122,13 @@ impl Cache {
     fn prune(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            let unused = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            let file = match entry.metadata() {
+                Ok(file) => file,
+                // Another node on the same folder has just given it its name.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let unused = file.modified()?.elapsed().unwrap_or_default();
             let left = entry.file_name().to_string_lossy().starts_with(".writing-");
             if unused > UNUSED_MAX || (left && unused > WRITING_MAX) {
                 // Another node on the same folder may have removed it just now.
