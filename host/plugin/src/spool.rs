@@ -70,7 +70,7 @@ impl Spool {
                 spool: Arc::clone(&self.0),
                 bytes: 0,
             },
-            begin: BytesMut::new(),
+            last: BytesMut::new(),
             file: None,
         }
     }
@@ -106,7 +106,8 @@ impl Drop for Share {
 #[derive(Debug)]
 pub struct Writer {
     share: Share,
-    begin: BytesMut,
+    /// What is not in the file yet.
+    last: BytesMut,
     file: Option<tokio::fs::File>,
 }
 
@@ -130,19 +131,22 @@ impl Writer {
     /// Where there is no room for them, or the disk fails. The file is then of no use.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         self.share.grow(bytes.len())?;
-        if self.file.is_none() && self.begin.len() + bytes.len() <= MEMORY_LEN_MAX {
-            self.begin.extend_from_slice(bytes);
-            return Ok(());
+        self.last.extend_from_slice(bytes);
+        if self.last.len() > MEMORY_LEN_MAX {
+            self.write_out().await?;
         }
-        if self.file.is_none() {
-            let file = tempfile::tempfile_in(&self.share.spool.dir)?;
-            let mut file = tokio::fs::File::from_std(file);
-            file.write_all(&std::mem::take(&mut self.begin)).await?;
-            self.file = Some(file);
-        }
-        if let Some(file) = &mut self.file {
-            file.write_all(bytes).await?;
-        }
+        Ok(())
+    }
+
+    /// Writes what was gathered: each write is a task and a system call, and bytes may come one by one.
+    async fn write_out(&mut self) -> Result<(), SpoolError> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => tokio::fs::File::from_std(tempfile::tempfile_in(&self.share.spool.dir)?),
+        };
+        file.write_all(&self.last).await?;
+        self.last.clear();
+        self.file = Some(file);
         Ok(())
     }
 
@@ -151,9 +155,12 @@ impl Writer {
     /// # Errors
     ///
     /// Where the last bytes cannot be written.
-    pub async fn finish(self) -> Result<Spooled, SpoolError> {
+    pub async fn finish(mut self) -> Result<Spooled, SpoolError> {
+        if self.file.is_some() && !self.last.is_empty() {
+            self.write_out().await?;
+        }
         let place = match self.file {
-            None => Place::Memory(self.begin.freeze()),
+            None => Place::Memory(self.last.freeze()),
             Some(mut file) => {
                 file.flush().await?;
                 Place::Disk(Arc::new(file.into_std().await))

@@ -363,7 +363,7 @@ fn check_endpoint(name: &str, endpoint: &Endpoint, sections: &Sections, found: &
         let known = sections.models.keys().map(String::as_str);
         found.add(key("model"), unknown("model", &endpoint.model, known, "models"));
     }
-    attach::check_uploads(name, endpoint, found);
+    attach::check_uploads(name, endpoint, sections.uploads.bytes_max, found);
     for (index, attach) in endpoint.plugins.iter().enumerate() {
         if !sections.plugins.contains_key(&attach.plugin) {
             let known = sections.plugins.keys().map(String::as_str);

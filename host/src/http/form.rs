@@ -24,6 +24,9 @@ use super::body::{self, Refused};
 use crate::config::Uploads;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 
+/// Bytes of a boundary at most: <https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1>. The parser looks for it in every chunk.
+const BOUNDARY_LEN_MAX: usize = 70;
+
 /// What a form is read within.
 pub struct Bounds<'a> {
     /// The endpoint's.
@@ -87,9 +90,13 @@ pub fn is_form(headers: &HeaderMap) -> bool {
 fn boundary(headers: &HeaderMap) -> Result<String, ClientFault> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let boundary = multer::parse_boundary(value.unwrap_or_default()).ok();
-    boundary
-        .filter(|boundary| !boundary.is_empty())
-        .ok_or_else(|| broken("its content type names no `boundary`"))
+    match boundary {
+        Some(boundary) if boundary.len() > BOUNDARY_LEN_MAX => Err(broken(format!(
+            "its `boundary` is longer than {BOUNDARY_LEN_MAX} bytes"
+        ))),
+        Some(boundary) if !boundary.is_empty() => Ok(boundary),
+        _ => Err(broken("its content type names no `boundary`")),
+    }
 }
 
 fn broken(why: impl Into<String>) -> ClientFault {

@@ -182,7 +182,11 @@ fn admit(generation: &Generation, route: Route<'_>, parts: &Parts, call: &Call) 
         let scope = scope.to_owned();
         return Err(ClientFault::Forbidden { scope }.into());
     }
-    let estimate = estimate(&parts.headers);
+    let estimate = match route {
+        // Files cost no tokens; what stands beside them is counted when it is here.
+        Route::Endpoint(index) if generation.endpoints[index].uploads.is_some() => ANSWER_TOKENS,
+        _ => estimate(&parts.headers),
+    };
     for admission in edge.admit(principal.as_deref(), call.address, estimate)? {
         call.admit(admission);
     }

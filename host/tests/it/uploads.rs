@@ -182,6 +182,15 @@ fn what_is_no_form_is_told_what_is_wrong_with_it() {
         "{}",
         detail(&answer)
     );
+    let answer = with(
+        &format!("multipart/form-data; boundary={}", "x".repeat(71)),
+        &whole,
+    );
+    assert!(
+        detail(&answer).contains("longer than 70 bytes"),
+        "{}",
+        detail(&answer)
+    );
     let answer = with("multipart/form-data; boundary=another", &whole);
     assert!(detail(&answer).contains("ends before"), "{}", detail(&answer));
     let json = client.post("/mail", r#"{"text":"a"}"#);
@@ -325,13 +334,19 @@ fn begin(client: Client, len: usize) -> std::net::TcpStream {
 
 #[test]
 fn files_are_bounded_together_and_nothing_of_one_is_left_when_its_client_leaves() {
-    let host = TestHost::start(&config("[uploads]\nbytes_max = \"3MiB\"\n"));
+    let config = config("[uploads]\nbytes_max = \"5MiB\"\n");
+    // The default of an endpoint that says nothing would never fit.
+    let config = config.replace(
+        "uploads = { files = [\"file\"] }",
+        "uploads = { files = [\"file\"], size_max = \"5MiB\", file_size_max = \"4MiB\" }",
+    );
+    let host = TestHost::start(&config);
     let client = host.client();
-    let left = begin(client, 2 << 20);
+    let left = begin(client, 3 << 20);
     wait_for("the file is spooled", || {
-        spooled(&host) > f64::from(2 << 20) - 100_000.0
+        spooled(&host) > f64::from(3 << 20) - 100_000.0
     });
-    let file = part("name=\"file\"; filename=\"a.bin\"", vec![7; 2 << 20]);
+    let file = part("name=\"file\"; filename=\"a.bin\"", vec![7; 3 << 20]);
     let refused = send(client, "/filetype", &form(std::slice::from_ref(&file)));
     assert_eq!(
         (refused.status, &refused.json()["code"]),

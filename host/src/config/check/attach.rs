@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Findings;
+use crate::config::Size;
 use crate::config::endpoint::{Attach, Endpoint};
 
 /// Bytes of a configuration's file at most: as much as a plugin's memory bears.
@@ -37,7 +38,7 @@ pub(super) fn config(folder: &Path, attach: &Attach) -> Result<Value, String> {
 }
 
 /// Checks what an endpoint says of forms.
-pub(super) fn check_uploads(name: &str, endpoint: &Endpoint, found: &mut Findings<'_>) {
+pub(super) fn check_uploads(name: &str, endpoint: &Endpoint, spooled_max: Size, found: &mut Findings<'_>) {
     let Some(uploads) = &endpoint.uploads else { return };
     let key = |field: &str| format!("endpoints.{name}.uploads.{field}");
     if endpoint.path.is_none() {
@@ -50,6 +51,11 @@ pub(super) fn check_uploads(name: &str, endpoint: &Endpoint, found: &mut Finding
     found.at_least_one(key("file_size_max"), uploads.file_size_max.0);
     found.at_least_one(key("size_max"), uploads.size_max.0);
     found.at_least_one(key("parts_max"), uploads.parts_max);
+    if uploads.size_max > spooled_max {
+        let message =
+            format!("must be at most `uploads.bytes_max`, {spooled_max}: a longer form would never fit");
+        found.add(key("size_max"), message);
+    }
     if uploads.file_size_max > uploads.size_max {
         let message = format!("must be at most `uploads.size_max`, {}", uploads.size_max);
         found.add(key("file_size_max"), message);

@@ -118,7 +118,7 @@ impl uploads::Host for State {
         };
         let read = part.content.read(offset, len).await;
         Ok(read
-            .map(|bytes| bytes.to_vec())
+            .map(Vec::from)
             .map_err(|error| uploads::UploadError::Unavailable(error.to_string())))
     }
 }
