@@ -11,6 +11,7 @@ mod contained;
 mod edge;
 mod endpoints;
 mod far;
+mod frozen;
 mod generate;
 mod granted;
 mod host;

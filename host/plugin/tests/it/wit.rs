@@ -1,9 +1,9 @@
 //! The interfaces parse, and a released version of them never changes.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use wit_parser::{Resolve, TypeDefKind, WorldItem};
+use wit_parser::{Resolve, TypeDefKind, UnresolvedPackageGroup, WorldItem};
 
 use crate::sandbox::root;
 
@@ -70,20 +70,92 @@ fn the_interfaces_parse_and_have_every_stage() {
     }
 }
 
+/// The folders of the versions that are frozen.
+fn frozen() -> Vec<PathBuf> {
+    let folder = root().join("wit/frozen");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let versions: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    assert!(!versions.is_empty(), "no version is frozen");
+    versions
+}
+
 #[test]
 fn a_frozen_version_is_still_there() {
-    let frozen = root().join("wit/frozen");
-    let Ok(versions) = std::fs::read_dir(&frozen) else {
-        return;
-    };
     let now = surface(&package(&root().join("wit")));
-    for version in versions.flatten() {
-        let then = surface(&package(&version.path()));
+    for version in frozen() {
+        let then = surface(&package(&version));
         let lost: Vec<_> = then.difference(&now).collect();
         assert!(
             lost.is_empty(),
             "{}: changed or gone: {lost:#?}",
-            version.path().display()
+            version.display()
         );
     }
+}
+
+/// A plugin of each world of a frozen version, put into the place of one of today's: types, parameters and results agree.
+#[test]
+fn a_plugin_of_a_frozen_version_fits_todays_worlds() {
+    for version in frozen() {
+        for world in worlds(&version) {
+            if let Err(error) = fits(&version, &root().join("wit"), &world) {
+                panic!("{}: world {world}: {error:#}", version.display());
+            }
+        }
+    }
+}
+
+/// What a plugin could not live with is found: the check is no empty one.
+#[test]
+fn a_field_more_and_a_result_less_do_not_fit() {
+    let now = root().join("wit");
+    for (file, old, new) in [
+        (
+            "types.wit",
+            "record label { name: string,",
+            "record label { name: string, rank: u32,",
+        ),
+        (
+            "imports.wit",
+            "get: func(name: string) -> result<list<u8>, secret-error>;",
+            "get: func(name: string) -> list<u8>;",
+        ),
+        (
+            "stages.wit",
+            "configure: func(config: string)",
+            "configure: func(config: string, more: bool)",
+        ),
+    ] {
+        let changed = tempfile::tempdir().expect("a folder");
+        for entry in std::fs::read_dir(&now).expect("the interfaces").flatten() {
+            if entry.path().is_file() {
+                let text = std::fs::read_to_string(entry.path()).expect("read");
+                let is_it = entry.file_name() == file;
+                assert!(!is_it || text.contains(old), "{file} has no `{old}`");
+                let text = if is_it { text.replace(old, new) } else { text };
+                std::fs::write(changed.path().join(entry.file_name()), text).expect("written");
+            }
+        }
+        fits(&now, changed.path(), "full-plugin").expect_err(new);
+    }
+}
+
+fn worlds(dir: &Path) -> Vec<String> {
+    let resolve = package(dir);
+    let names = resolve.worlds.iter().map(|(_, world)| world.name.clone());
+    names.collect()
+}
+
+/// Whether a component of `world` as it was can be used where one is expected as it is.
+fn fits(then: &Path, now: &Path, world: &str) -> anyhow::Result<()> {
+    let mut resolve = Resolve::default();
+    let mut find = |dir: &Path, version: &str| -> anyhow::Result<_> {
+        let mut group = UnresolvedPackageGroup::parse_dir(dir)?;
+        // Two packages of one name need two versions; the check does not look at them.
+        group.main.name.version = Some(version.parse()?);
+        let package = resolve.push_group(group)?;
+        Ok(resolve.select_world(&[package], Some(world))?)
+    };
+    let (then, now) = (find(then, "0.0.1")?, find(now, "0.0.2")?);
+    wit_component::semver_check(resolve, then, now)
 }
