@@ -6,14 +6,16 @@ use crate::selvedge::plugin::inference::{self, InferenceError};
 use crate::selvedge::plugin::kv::{KvError, Store};
 use crate::selvedge::plugin::secrets::{self, SecretError};
 use crate::step::{Data, Input, Step};
+use selvedge_sdk::Request;
 use selvedge_sdk::tensors::{Tensor, TensorError};
+use selvedge_sdk::uploads::{self, UploadError};
 
 /// Elements of a tensor or a vector that are told: a rejection's message is short.
 const HEAD_LEN: usize = 8;
 
 impl Step {
-    /// Does it; `store` is the store of those that name none.
-    pub(crate) fn commit(&self, store: &str) -> Value {
+    /// Does it; `store` is the store of those that name none, and in `configure` there is no request.
+    pub(crate) fn commit(&self, store: &str, request: Option<&Request>) -> Value {
         let done = match self {
             Self::KvSet(store, key, value, ttl) => set(store, key, value.as_bytes(), *ttl),
             Self::KvGet(store, key) => get(store, key),
@@ -27,6 +29,9 @@ impl Step {
             Self::Hold(times) => hold(store, *times),
             Self::BigValue(len) => set(store, "big", &vec![b'x'; *len], None),
             Self::BigKey(len) => set(store, &"x".repeat(*len), b"small", None),
+            Self::Parts => with(request, parts),
+            Self::ReadPart(part, offset, len) => with(request, |request| read(request, *part, *offset, *len)),
+            Self::ReadOn(part, len) => with(request, |request| read_on(request, *part, *len)),
         };
         done.unwrap_or_else(|error| error)
     }
@@ -123,6 +128,37 @@ fn secret(name: &str) -> Done {
         Err(SecretError::Denied) => Err(json!("denied")),
         Err(SecretError::NotFound) => Err(json!("not-found")),
         Err(SecretError::Unavailable) => Err(json!("unavailable")),
+    }
+}
+
+fn with(request: Option<&Request>, deed: impl FnOnce(&Request) -> Done) -> Done {
+    request.map_or_else(|| Err(json!("no request")), deed)
+}
+
+fn parts(request: &Request) -> Done {
+    let parts = uploads::parts(request);
+    let told = parts
+        .iter()
+        .map(|part| json!([part.name, part.file_name, part.size]));
+    Ok(json!({ "parts": told.collect::<Value>() }))
+}
+
+fn read(request: &Request, part: u32, offset: u64, len: u32) -> Done {
+    let bytes = uploads::read_part(request, part, offset, len).map_err(upload_error)?;
+    let head = &bytes[..bytes.len().min(HEAD_LEN)];
+    Ok(json!({ "len": bytes.len(), "head": String::from_utf8_lossy(head) }))
+}
+
+fn read_on(request: &Request, part: u32, len: u32) -> Done {
+    loop {
+        uploads::read_part(request, part, 0, len).map_err(upload_error)?;
+    }
+}
+
+fn upload_error(error: UploadError) -> Value {
+    match error {
+        UploadError::NoSuchPart => json!("no-such-part"),
+        UploadError::Unavailable(why) => json!({ "unavailable": why }),
     }
 }
 

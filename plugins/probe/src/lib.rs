@@ -1,4 +1,4 @@
-//! Does with models, stores and secrets what its configuration says, step by step, and refuses each request with what came of
+//! Does with models, stores, secrets and forms what its configuration says, step by step, and refuses each request with what came of
 //! it: `{"steps": [{"kv-set": ["store", "key", "value"]}, {"kv-get": ["store", "key"]}]}`.
 //!
 //! It is no example. The host's tests attach it and read the rejection's message: a list with one entry a step, those of
@@ -35,16 +35,16 @@ static PROBE: Configured<(Config, Vec<Value>)> = Configured::new();
 impl lifecycle::Guest for Plugin {
     fn configure(config: String) -> Result<(), Failure> {
         let config: Config = selvedge_sdk::parse_config(&config)?;
-        let told = commit(&config.configure, &config.store);
+        let told = commit(&config.configure, &config.store, None);
         PROBE.set((config, told))
     }
 }
 
 impl validator::Guest for Plugin {
-    fn validate(_request: &Request) -> Result<Verdict, Failure> {
+    fn validate(request: &Request) -> Result<Verdict, Failure> {
         let (config, told_before) = PROBE.get()?;
         let mut told = told_before.clone();
-        told.extend(commit(&config.steps, &config.store));
+        told.extend(commit(&config.steps, &config.store, Some(request)));
         Ok(Verdict::Reject(Rejection {
             status: 422,
             code: "probe".to_owned(),
@@ -54,8 +54,8 @@ impl validator::Guest for Plugin {
     }
 }
 
-fn commit(steps: &[Step], store: &str) -> Vec<Value> {
-    steps.iter().map(|step| step.commit(store)).collect()
+fn commit(steps: &[Step], store: &str, request: Option<&Request>) -> Vec<Value> {
+    steps.iter().map(|step| step.commit(store, request)).collect()
 }
 
 export!(Plugin);

@@ -51,6 +51,12 @@ pub enum Step {
     BigValue(usize),
     /// Keeps a value under a key of so many bytes.
     BigKey(usize),
+    /// Which parts of a form there are.
+    Parts,
+    /// A part, where to begin, and how many bytes to ask for.
+    ReadPart(u32, u64, u32),
+    /// Reads a part from its beginning again and again, so many bytes at a time, until it is stopped.
+    ReadOn(u32, u32),
 }
 
 /// A tensor.
@@ -99,6 +105,13 @@ mod tests {
                 Step::Flood(9),
             ])
         );
+    }
+
+    #[test]
+    fn reads_what_is_to_be_read_of_a_form() {
+        let read = steps(r#"["parts",{"read-part":[0,18446744073709551615,4]},{"read-on":[0,1]}]"#);
+        let wanted = [Step::Parts, Step::ReadPart(0, u64::MAX, 4), Step::ReadOn(0, 1)];
+        assert_eq!(read.as_deref(), Ok(&wanted[..]));
     }
 
     #[test]
