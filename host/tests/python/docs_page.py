@@ -5,6 +5,7 @@ docs_page.py BASE_URL FOLDER_FOR_SCREENSHOTS
 
 import json
 import pathlib
+import shlex
 import shutil
 import sys
 import tempfile
@@ -115,11 +116,14 @@ def check_stream():
 def check_upload():
     """A form with a file, where the node has an endpoint that takes one."""
     filetype = operation("endpoint_filetype")
-    with tempfile.NamedTemporaryFile(suffix=".html") as file:
-        file.write(b"<!doctype html>\n<html><head><title>A page</title></head><body><p>Text.</p></body></html>\n")
-        file.flush()
-        find(filetype, "input[type=file]").send_keys(file.name)
-        assert f"-F file=@{pathlib.Path(file.name).name}" in find(filetype, ".curl").text
+    with tempfile.TemporaryDirectory() as folder:
+        # A name that means something to a shell, and to curl.
+        file = pathlib.Path(folder) / """it's; a "page",$(x).html"""
+        file.write_text("<!doctype html>\n<html><head><title>A page</title></head><body><p>Text.</p></body></html>\n")
+        find(filetype, "input[type=file]").send_keys(str(file))
+        line = shlex.split(find(filetype, ".curl").text)
+        name = file.name.replace('"', '\\"')
+        assert line[line.index("-F") + 1] == f'file=@"{name}"', line
         answer = json.loads(send(filetype, 200))
     assert answer["label"] == "html", answer
     driver.save_screenshot(str(screenshots / "docs-upload.png"))
