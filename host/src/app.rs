@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use selvedge_model::Runtime;
-use selvedge_plugin::{Sandbox, SandboxOptions, Spool};
+use selvedge_plugin::{Sandbox, SandboxOptions, Spool, SpoolBounds};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -241,6 +241,17 @@ pub fn runtime(config: &Config) -> Result<Option<Runtime>, StartError> {
     Ok(Some(Runtime::load(config.runtime.library.as_deref())?))
 }
 
+/// Where files are spooled that clients upload.
+fn spool(config: &Config) -> std::io::Result<Spool> {
+    let uploads = &config.uploads;
+    let bounds = SpoolBounds {
+        bytes_max: uploads.bytes_max.0 as u64,
+        caller_bytes_max: uploads.caller_bytes_max.0 as u64,
+        memory_bytes_max: uploads.memory_bytes_max.0 as u64,
+    };
+    Spool::open(&config.state.dir.join("uploads"), bounds)
+}
+
 fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
     let bind = |address: &SocketAddr| {
         listener::bind(*address).map_err(|why| StartError::Listen {
@@ -290,11 +301,7 @@ impl Node {
         let database = Database::open(&config.state.dir)?;
         let app = Arc::new(App {
             sandbox: sandbox(&config)?,
-            spool: Spool::open(
-                &config.state.dir.join("uploads"),
-                config.uploads.bytes_max.0 as u64,
-            )
-            .map_err(StartError::Spool)?,
+            spool: spool(&config).map_err(StartError::Spool)?,
             runtime: runtime(&config)?,
             queue: Queue::open(database.clone(), &config.state.dir, config.observe.clone())?,
             database,

@@ -58,5 +58,5 @@ pub use manifest::Manifest;
 pub use outgoing::{CallAnswer, CallBody, CallFailure, Caller};
 pub use sandbox::{Sandbox, SandboxOptions};
 pub use spent::Spent;
-pub use spool::{Spool, SpoolError, Spooled};
+pub use spool::{Spool, SpoolBounds, SpoolError, Spooled};
 pub use stream::StreamInstance;

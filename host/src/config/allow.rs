@@ -1,7 +1,6 @@
 //! `[plugins.NAME] allow`: what a plugin is granted. Nothing is by default.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use selvedge_plugin::{Grants, Origin, Reach};
 use serde::Deserialize;
@@ -74,17 +73,14 @@ impl Default for Secrets {
 }
 
 impl Secrets {
-    /// Each secret's name, and its value or why there is none. Files are relative to `folder`.
-    pub(super) fn find(&self, folder: &Path) -> Vec<(String, Result<Secret, String>)> {
+    /// Each secret's name, with its value as typed.
+    pub(super) fn values(self) -> BTreeMap<String, Secret> {
         match self {
             Self::Variables(names) => names
-                .iter()
-                .map(|name| (name.clone(), Secret::of_variable(name).find(folder)))
+                .into_iter()
+                .map(|name| (name.clone(), Secret::of_variable(&name)))
                 .collect(),
-            Self::Values(values) => values
-                .iter()
-                .map(|(name, secret)| (name.clone(), secret.find(folder)))
-                .collect(),
+            Self::Values(values) => values,
         }
     }
 }

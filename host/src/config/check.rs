@@ -1,14 +1,14 @@
 //! From sections to a configuration whose references hold: names, paths, ranges. All that is wrong is told at once.
 
-mod attach;
 mod edge;
+mod outside;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use selvedge_model::Task;
 
-use super::allow::Secrets;
 use super::endpoint::Endpoint;
 use super::model::Model;
 use super::read::{Sections, nearest};
@@ -57,7 +57,7 @@ impl Findings<'_> {
 }
 
 /// Checks the sections of a file.
-pub(super) fn check(file: &Path, sections: Sections) -> Result<Config, Vec<ConfigError>> {
+pub(super) fn check(file: &Path, mut sections: Sections) -> Result<Config, Vec<ConfigError>> {
     let mut found = Findings {
         file,
         errors: Vec::new(),
@@ -69,6 +69,7 @@ pub(super) fn check(file: &Path, sections: Sections) -> Result<Config, Vec<Confi
     check_telemetry(&sections, &mut found);
     check_plugins(&sections, &mut found);
     check_endpoints(&sections, &mut found);
+    outside::take_in(&mut sections, &mut found);
     if !found.errors.is_empty() {
         return Err(found.errors);
     }
@@ -95,7 +96,9 @@ fn check_server(sections: &Sections, found: &mut Findings<'_>) {
     }
     found.at_least_one("server.body_size_max".into(), server.body_size_max.0);
     found.at_least_one("server.connections_max".into(), server.connections_max);
-    found.at_least_one("uploads.bytes_max".into(), sections.uploads.bytes_max.0);
+    let uploads = &sections.uploads;
+    found.at_least_one("uploads.bytes_max".into(), uploads.bytes_max.0);
+    found.at_least_one("uploads.caller_bytes_max".into(), uploads.caller_bytes_max.0);
     found.at_least_one("server.streams_max".into(), server.streams_max as usize);
     let instances = sections.sandbox.instances_max;
     if instances == 0 || instances > INSTANCES_MAX {
@@ -178,13 +181,6 @@ fn check_upstream(name: &str, upstream: &Upstream, sections: &Sections, found: &
             format!("must be at most {RETRIES_MAX}, and is {}", upstream.retries),
         );
     }
-    if let Some(Err(why)) = upstream
-        .api_key
-        .as_ref()
-        .map(|secret| secret.find(&folder_of(found.file)))
-    {
-        found.add(key("api_key"), why);
-    }
     for (index, fallback) in upstream.fallback.iter().enumerate() {
         let key = key(&format!("fallback[{index}]"));
         if fallback == name {
@@ -252,12 +248,6 @@ fn check_telemetry(sections: &Sections, found: &mut Findings<'_>) {
         found.add(key("timeout"), "must be more than zero");
     }
     found.at_least_one(key("queue_spans_max"), telemetry.queue_spans_max);
-    let folder = folder_of(found.file);
-    for (name, secret) in &telemetry.headers {
-        if let Err(why) = secret.find(&folder) {
-            found.add(key(&format!("headers.{name}")), why);
-        }
-    }
 }
 
 fn check_allow(name: &str, plugin: &super::Plugin, sections: &Sections, found: &mut Findings<'_>) {
@@ -285,12 +275,6 @@ fn check_allow(name: &str, plugin: &super::Plugin, sections: &Sections, found: &
             found.add(key, "is the name of a folder, which must not begin with a `.`");
         } else {
             check_name(&key, journal, found);
-        }
-    }
-    let folder = folder_of(found.file);
-    for (secret, value) in plugin.allow.secrets.find(&folder) {
-        if let Err(why) = value {
-            found.add(key(&format!("secrets.{secret}")), why);
         }
     }
 }
@@ -363,7 +347,7 @@ fn check_endpoint(name: &str, endpoint: &Endpoint, sections: &Sections, found: &
         let known = sections.models.keys().map(String::as_str);
         found.add(key("model"), unknown("model", &endpoint.model, known, "models"));
     }
-    attach::check_uploads(name, endpoint, sections.uploads.bytes_max, found);
+    uploads::check(name, endpoint, &sections.uploads, found);
     for (index, attach) in endpoint.plugins.iter().enumerate() {
         if !sections.plugins.contains_key(&attach.plugin) {
             let known = sections.plugins.keys().map(String::as_str);
@@ -375,9 +359,6 @@ fn check_endpoint(name: &str, endpoint: &Endpoint, sections: &Sections, found: &
                 key(&format!("plugins[{index}].config")),
                 "must be a table, `{ ... }`",
             );
-        }
-        if let Err(why) = attach::config(&folder_of(found.file), attach) {
-            found.add(key(&format!("plugins[{index}].config_file")), why);
         }
     }
     if let Some(timeout) = endpoint.timeout {
@@ -427,7 +408,7 @@ pub(super) fn folder_of(file: &Path) -> PathBuf {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
-/// Makes paths absolute and finds secrets, which `check` has seen to be there.
+/// Makes paths absolute.
 fn resolve(file: &Path, sections: Sections) -> Config {
     let folder = folder_of(file);
     let absolute = |path: PathBuf| folder.join(path);
@@ -455,37 +436,16 @@ fn resolve(file: &Path, sections: Sections) -> Config {
             *path = absolute(std::mem::take(path));
         }
     }
-    for secret in config.telemetry.headers.values_mut() {
-        if let Ok(found) = secret.find(&folder) {
-            *secret = found;
-        }
-    }
     config.state.dir = absolute(config.state.dir);
     config.runtime.library = config.runtime.library.map(absolute);
     for (_, model) in &mut config.models {
         model.path = model.path.take().map(absolute);
         if let Some(upstream) = &mut model.upstream {
             upstream.ca = upstream.ca.take().map(absolute);
-            upstream.api_key = upstream
-                .api_key
-                .take()
-                .and_then(|secret| secret.find(&folder).ok());
         }
     }
     for (_, plugin) in &mut config.plugins {
         plugin.path = absolute(std::mem::take(&mut plugin.path));
-        let secrets = plugin.allow.secrets.find(&folder).into_iter();
-        let secrets = secrets.filter_map(|(name, value)| Some((name, value.ok()?)));
-        plugin.allow.secrets = Secrets::Values(secrets.collect());
-    }
-    for attach in config
-        .endpoints
-        .iter_mut()
-        .flat_map(|(_, endpoint)| &mut endpoint.plugins)
-    {
-        if let Ok(whole) = attach::config(&folder, attach) {
-            attach.config = whole;
-        }
     }
     config
 }

@@ -11,12 +11,19 @@ pub struct Spooling {
     /// Bytes of all files that are being uploaded or worked on, in memory and in `state.dir/uploads`; a request beyond is 503.
     /// Default 1 GiB.
     pub bytes_max: Size,
+    /// Bytes of the files of one caller among them (a key, a token's subject, or an address); a request beyond is 429. Default
+    /// 256 MiB.
+    pub caller_bytes_max: Size,
+    /// Bytes of them in memory, where short files are kept; one that finds no room there goes to disk. Default 64 MiB.
+    pub memory_bytes_max: Size,
 }
 
 impl Default for Spooling {
     fn default() -> Self {
         Self {
             bytes_max: Size(1 << 30),
+            caller_bytes_max: Size(256 << 20),
+            memory_bytes_max: Size(64 << 20),
         }
     }
 }

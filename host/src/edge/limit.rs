@@ -32,6 +32,15 @@ pub enum Who {
     Address(IpAddr),
 }
 
+impl std::fmt::Display for Who {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Principal(id) => f.write_str(id),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
 type Governor = RateLimiter<Who, DashMapStateStore<Who>, DefaultClock, StateInformationMiddleware>;
 
 /// One limit for many callers, each by itself.
@@ -236,6 +245,14 @@ struct Reserved {
 }
 
 impl Reserved {
+    fn raise(&mut self, estimate: u64) {
+        let more = real(estimate).min(self.buckets.max) - self.amount;
+        if more > 0.0 {
+            self.left = self.buckets.take(&self.who, more);
+            self.amount += more;
+        }
+    }
+
     fn left(&self) -> Left {
         let missing = (self.buckets.max - self.left) / self.buckets.max;
         Left {
@@ -311,6 +328,13 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// The request will take about so many tokens; where they are more than it was admitted with, they are taken, there or not.
+    pub fn expect(&mut self, estimate: u64) {
+        if let Some(reserved) = &mut self.tokens {
+            reserved.raise(estimate);
+        }
+    }
+
     /// The request is over, and took so many tokens.
     pub fn settle(mut self, tokens: u64) {
         if let Some(mut reserved) = self.tokens.take() {
@@ -472,6 +496,20 @@ mod tests {
             .admit(&who("a"), 1)
             .err()
             .expect("it took more, and is in debt");
+    }
+
+    #[test]
+    fn takes_more_where_a_request_turns_out_to_be_longer() {
+        let limiter = limiter(0, 1000, 0);
+        let mut first = limiter.admit(&who("a"), 100).expect("within the limit");
+        first.expect(900);
+        first.expect(100);
+        limiter
+            .admit(&who("a"), 200)
+            .err()
+            .expect("the first has reserved 900");
+        drop(first);
+        limiter.admit(&who("a"), 1000).expect("nothing was used");
     }
 
     #[test]

@@ -102,24 +102,35 @@ impl Call {
         if self.endpoint.set(Arc::clone(endpoint)).is_ok() {
             endpoint.meters.begin();
         }
-        let who = match self.principal() {
-            Some(principal) => {
-                if let Some(scope) = endpoint.scopes.iter().find(|scope| !principal.may(scope)) {
-                    return Err(ClientFault::Forbidden { scope: scope.clone() });
-                }
-                Who::Principal(Arc::clone(&principal.id))
-            }
-            None => Who::Address(network(self.address)),
-        };
+        let may = |scope: &String| self.principal().is_none_or(|principal| principal.may(scope));
+        if let Some(scope) = endpoint.scopes.iter().find(|scope| !may(scope)) {
+            return Err(ClientFault::Forbidden { scope: scope.clone() });
+        }
         if let Some(limiter) = &endpoint.limiter {
-            self.admit(limiter.admit(&who, estimate)?);
+            self.admit(limiter.admit(&self.who(), estimate)?);
         }
         Ok(())
+    }
+
+    /// Whose limits it counts for.
+    #[must_use]
+    pub fn who(&self) -> Who {
+        match self.principal() {
+            Some(principal) => Who::Principal(Arc::clone(&principal.id)),
+            None => Who::Address(network(self.address)),
+        }
     }
 
     /// Notes a limit that it was let through by, and that hears of its end.
     pub fn admit(&self, admission: Admission) {
         self.admissions().push(admission);
+    }
+
+    /// Notes that it will take about so many tokens, where it is known better than by its head.
+    pub fn expect(&self, estimate: u64) {
+        for admission in &mut *self.admissions() {
+            admission.expect(estimate);
+        }
     }
 
     fn admissions(&self) -> std::sync::MutexGuard<'_, Vec<Admission>> {

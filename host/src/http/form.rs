@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
-use hyper::body::{Body, Incoming};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use hyper::body::Body;
 use multer::{Field, Multipart};
 use selvedge_plugin::value::Part;
 use selvedge_plugin::{Spool, SpoolError, Spooled};
 use serde_json::{Map, Value, json};
 
 use self::feed::Feed;
-use super::body::{self, Refused};
+use super::body::Coming;
 use crate::config::Uploads;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 
@@ -29,14 +29,14 @@ const BOUNDARY_LEN_MAX: usize = 70;
 
 /// What a form is read within.
 pub struct Bounds<'a> {
+    /// Whose files they are.
+    pub caller: Arc<str>,
     /// The endpoint's.
     pub uploads: &'a Uploads,
-    /// Bytes of all plain fields together.
+    /// Bytes of all plain fields together, and of the form's JSON.
     pub text_len_max: usize,
     /// For the whole form.
     pub time_max: Duration,
-    /// What becomes of the rest of a form that is refused.
-    pub refused: Refused,
 }
 
 /// A form that is here.
@@ -56,28 +56,21 @@ pub struct Form {
 /// no room for its files.
 pub async fn read(
     headers: &HeaderMap,
-    mut body: Incoming,
+    body: &mut Coming,
     spool: &Spool,
     bounds: &Bounds<'_>,
 ) -> Result<Form, RequestError> {
     let boundary = boundary(headers)?;
     let size_max = bounds.uploads.size_max.0;
-    let result = if body.size_hint().lower() > size_max as u64 {
-        Err(too_large("a form has", size_max, "uploads.size_max").into())
-    } else {
-        let form = async {
-            let mut reader = Reader::new(&mut body, boundary, spool, bounds);
-            reader.read_parts().await?;
-            reader.finish()
-        };
-        let time_max = bounds.time_max;
-        let timed = tokio::time::timeout(time_max, form).await;
-        timed.unwrap_or_else(|_| Err(ClientFault::BodyTimeout(time_max).into()))
-    };
-    if result.is_err() && bounds.refused == Refused::Drain {
-        body::drain(body).await;
+    if body.size_hint().lower() > size_max as u64 {
+        return Err(too_large("a form has", size_max, "uploads.size_max").into());
     }
-    result
+    let read = async |body: &mut Coming| {
+        let mut reader = Reader::new(body, boundary, spool, bounds);
+        reader.read_parts().await?;
+        reader.finish()
+    };
+    body.within(bounds.time_max, read).await
 }
 
 /// Whether a request says that it brings a form.
@@ -120,7 +113,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(body: &'a mut Incoming, boundary: String, spool: &'a Spool, bounds: &'a Bounds<'a>) -> Self {
+    fn new(body: &'a mut Coming, boundary: String, spool: &'a Spool, bounds: &'a Bounds<'a>) -> Self {
         let head_len = Arc::new(AtomicUsize::new(0));
         let feed = Feed::new(body, bounds.uploads.size_max.0, Arc::clone(&head_len));
         Self {
@@ -151,6 +144,7 @@ impl<'a> Reader<'a> {
     }
 
     async fn read_part(&mut self, field: Field<'a>) -> Result<(), RequestError> {
+        check_head(&field)?;
         let Some(name) = field.name().filter(|name| !name.is_empty()).map(str::to_owned) else {
             return Err(broken(format!("its part {} has no name", field.index())).into());
         };
@@ -229,7 +223,7 @@ impl<'a> Reader<'a> {
 
     /// A part's content; none where it is longer than `len_max`.
     async fn spool(&self, mut field: Field<'a>, len_max: usize) -> Result<Option<Spooled>, RequestError> {
-        let mut writer = self.spool.writer();
+        let mut writer = self.spool.writer(&self.bounds.caller);
         while let Some(bytes) = self.chunk(&mut field).await? {
             if writer.len() + bytes.len() as u64 > len_max as u64 {
                 return Ok(None);
@@ -271,11 +265,29 @@ impl<'a> Reader<'a> {
         let fields: Map<String, Value> = fields.collect();
         // Keys are strings, and nothing in it fails to serialise.
         let body = serde_json::to_vec(&fields).unwrap_or_default();
+        // Names and what is escaped add to the fields.
+        let max = self.bounds.text_len_max;
+        if body.len() > max {
+            return Err(too_large("a form in JSON has", max, "server.body_size_max").into());
+        }
         Ok(Form {
             body: body.into(),
             parts: self.parts.into(),
         })
     }
+}
+
+/// Names are UTF-8, as browsers send them (<https://www.rfc-editor.org/rfc/rfc7578#section-5.1>). The parser takes others for none.
+fn check_head(field: &Field<'_>) -> Result<(), ClientFault> {
+    let disposition = field.headers().get(CONTENT_DISPOSITION);
+    let is_text = disposition.is_none_or(|value| std::str::from_utf8(value.as_bytes()).is_ok());
+    if is_text {
+        return Ok(());
+    }
+    Err(broken(format!(
+        "a name in the head of its part {} is not UTF-8",
+        field.index()
+    )))
 }
 
 fn media_type(field: &Field<'_>) -> Option<String> {
@@ -322,6 +334,7 @@ fn last_component<'a>(field: &str, file_name: &'a str) -> Result<&'a str, Client
 fn unspooled(error: SpoolError) -> RequestError {
     match error {
         SpoolError::Full(max) => HostFault::SpoolFull(max).into(),
+        SpoolError::CallerFull(max) => ClientFault::TooManyUploads(max).into(),
         SpoolError::File(error) => HostFault::Unspooled(error.to_string()).into(),
     }
 }

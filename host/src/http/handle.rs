@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use http::header::{IF_NONE_MATCH, ORIGIN};
@@ -14,15 +14,15 @@ use hyper::body::Incoming;
 use selvedge_plugin::value::Part;
 use tracing::Instrument;
 
+use super::body::Coming;
 use super::call::{Call, Followed};
-use super::dialect::{chat, endpoint, node, oip, ollama, openai};
+use super::dialect::{chat, endpoint, enter, node, oip, ollama, openai};
 use super::encoding::Encoding;
 use super::observed::Unanswered;
-use super::{Response, body, cors, docs, form, full, respond};
+use super::{Response, cors, docs, form, full, respond};
 use crate::app::App;
-use crate::config::Uploads;
 use crate::edge;
-use crate::generation::Generation;
+use crate::generation::{Endpoint, Generation};
 use crate::observe::Noted;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::reload;
@@ -50,7 +50,7 @@ struct Arrived<'a> {
     generation: &'a Arc<Generation>,
     call: Arc<Call>,
     parts: Parts,
-    incoming: Incoming,
+    body: &'a mut Coming,
 }
 
 /// Answers a request. Never fails: every error is an answer.
@@ -61,6 +61,7 @@ pub async fn request(
     request: Request<Incoming>,
 ) -> http::Response<Followed> {
     let (parts, incoming) = request.into_parts();
+    let mut body = Coming::new(&parts, incoming);
     let generation = app.generation();
     let edge = generation.as_ref().map(|generation| &generation.edge);
     let address = edge.map_or(peer.ip(), |edge| edge.address(peer.ip(), &parts.headers));
@@ -77,12 +78,13 @@ pub async fn request(
                 generation,
                 call,
                 parts,
-                incoming,
+                body: &mut body,
             };
             contained(answer(arrived, side)).instrument(span).await
         }
         None => starting(&parts),
     };
+    body.drain().await;
     let response = outcome.unwrap_or_else(|error| respond::error(call.dialect, &error, &call.id));
     let unkept = || respond::error(call.dialect, &HostFault::Unobserved.into(), &call.id);
     let mut response = unanswered.answer(app.queue(), response, unkept).await;
@@ -124,21 +126,12 @@ async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestErr
         Miss::Method { allow } => ClientFault::Method { allow },
     })?;
     admit(generation, route, parts, &arrived.call)?;
-    let time_max = match route {
-        Route::Endpoint(index) => generation.endpoints[index].timeout,
-        _ => generation.config.server.request_timeout.0,
-    };
     let known = parts.headers.get(IF_NONE_MATCH).cloned();
     // What is broken, and where it lies, is not for strangers.
     let told = match side {
         Side::Public if generation.edge.asks() => node::Told::State,
         _ => node::Told::All,
     };
-    let uploads = match route {
-        Route::Endpoint(index) => generation.endpoints[index].uploads.clone(),
-        _ => None,
-    };
-    let received = received(arrived, time_max, uploads);
     match route {
         Route::Live => Ok(node::live()),
         Route::Ready => Ok(node::ready(app, generation, told)),
@@ -148,18 +141,31 @@ async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestErr
         Route::Reload => Ok(respond::json(StatusCode::OK, &reload::ask(app).await?)),
         Route::Models => Ok(openai::models(app, generation)),
         Route::Model(name) => openai::model(app, generation, name),
-        Route::Endpoint(index) => endpoint::answer(&generation.endpoints[index], received.await?).await,
-        Route::Chat => chat::answer(generation, chat::Kind::Chat, received.await?).await,
-        Route::Completions => chat::answer(generation, chat::Kind::Completion, received.await?).await,
-        Route::Embeddings => openai::embeddings(generation, received.await?).await,
+        Route::Endpoint(index) => own_path(arrived, &generation.endpoints[index]).await,
+        Route::Chat => chat::answer(generation, chat::Kind::Chat, received(arrived, None).await?).await,
+        Route::Completions => {
+            chat::answer(generation, chat::Kind::Completion, received(arrived, None).await?).await
+        }
+        Route::Embeddings => openai::embeddings(generation, received(arrived, None).await?).await,
         Route::Ollama(Ollama::Root) => Ok(ollama::root()),
         Route::Ollama(Ollama::Version) => Ok(ollama::version()),
         Route::Ollama(Ollama::Tags) => Ok(ollama::tags(generation)),
         Route::Ollama(Ollama::Ps) => Ok(ollama::ps(generation)),
-        Route::Ollama(path) => ollama::post(generation, path, received.await?).await,
-        Route::OpenInference(path) if path.has_body() => oip::post(generation, path, received.await?).await,
+        Route::Ollama(path) => ollama::post(generation, path, received(arrived, None).await?).await,
+        Route::OpenInference(path) if path.has_body() => {
+            oip::post(generation, path, received(arrived, None).await?).await
+        }
         Route::OpenInference(path) => oip::get(app, generation, path),
     }
+}
+
+/// Answers on an endpoint's own path. Which endpoint it is stands in the head: a caller who may not use it, or has used too much
+/// of it, or comes to one that is broken, is told so before anything of the body is kept.
+async fn own_path(arrived: Arrived<'_>, endpoint: &Endpoint) -> Result<Response, RequestError> {
+    let estimate = estimate(&arrived.parts.headers, Some(endpoint));
+    let ready = enter(endpoint, &arrived.call, estimate)?;
+    let received = received(arrived, Some(endpoint)).await?;
+    endpoint::answer(ready, received).await
 }
 
 /// Lets a request through, by who sends it and how much of it there was; before its body is read.
@@ -182,11 +188,11 @@ fn admit(generation: &Generation, route: Route<'_>, parts: &Parts, call: &Call) 
         let scope = scope.to_owned();
         return Err(ClientFault::Forbidden { scope }.into());
     }
-    let estimate = match route {
-        // Files cost no tokens; what stands beside them is counted when it is here.
-        Route::Endpoint(index) if generation.endpoints[index].uploads.is_some() => ANSWER_TOKENS,
-        _ => estimate(&parts.headers),
+    let endpoint = match route {
+        Route::Endpoint(index) => Some(&generation.endpoints[index]),
+        _ => None,
     };
+    let estimate = estimate(&parts.headers, endpoint);
     for admission in edge.admit(principal.as_deref(), call.address, estimate)? {
         call.admit(admission);
     }
@@ -196,14 +202,18 @@ fn admit(generation: &Generation, route: Route<'_>, parts: &Parts, call: &Call) 
     Ok(())
 }
 
-/// About how many tokens a request will take, by its length alone; settled when it ends. English has four bytes a token, and an
-/// answer is as long as its question, or as many models answer where nobody says.
-fn estimate(headers: &HeaderMap) -> u64 {
+/// About how many tokens a request will take, as far as its head tells; more exactly when its body is here, and settled when it
+/// ends. Files cost none.
+fn estimate(headers: &HeaderMap, endpoint: Option<&Endpoint>) -> u64 {
+    if endpoint.is_some_and(|endpoint| endpoint.uploads.is_some()) {
+        return ANSWER_TOKENS;
+    }
     let len = headers.get(http::header::CONTENT_LENGTH);
     let len = len.and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
     estimate_of(len.unwrap_or_default())
 }
 
+/// English has four bytes a token, and an answer is as long as its question, or as many models answer where nobody says.
 fn estimate_of(len: u64) -> u64 {
     len / 4 + ANSWER_TOKENS
 }
@@ -228,51 +238,44 @@ pub struct Received {
     pub shutdown: Shutdown,
 }
 
-/// Reads a request's body: a form where the endpoint takes uploads, else what its dialect has.
-async fn received(
-    arrived: Arrived<'_>,
-    time_max: Duration,
-    uploads: Option<Arc<Uploads>>,
-) -> Result<Received, RequestError> {
+/// Reads a request's body: on an endpoint's own path a form where it takes uploads, else what the dialect has.
+async fn received(arrived: Arrived<'_>, endpoint: Option<&Endpoint>) -> Result<Received, RequestError> {
     let Arrived {
         app,
         generation,
         call,
         parts: Parts { headers, .. },
-        incoming,
+        body,
     } = arrived;
     let encoding = Encoding::of(&headers)?;
-    // A client that asks first has not sent a body that is refused by its length, and need not.
-    let asks_first = headers.contains_key(http::header::EXPECT);
-    let refused = if asks_first {
-        body::Refused::Leave
-    } else {
-        body::Refused::Drain
-    };
-    let len_max = generation.config.server.body_size_max.0;
-    let (body, parts) = if let Some(uploads) = &uploads {
+    let server = &generation.config.server;
+    let len_max = server.body_size_max.0;
+    let time_max = endpoint.map_or(server.request_timeout.0, |endpoint| endpoint.timeout);
+    let (body, parts) = if let Some(uploads) = endpoint.and_then(|endpoint| endpoint.uploads.as_ref()) {
         check_form(&headers, encoding)?;
         let bounds = form::Bounds {
+            caller: call.who().to_string().into(),
             uploads,
             text_len_max: len_max,
             time_max,
-            refused,
         };
-        let form = form::read(&headers, incoming, app.spool(), &bounds).await?;
+        let form = form::read(&headers, body, app.spool(), &bounds).await?;
         (form.body, form.parts)
     } else {
         // Ollama takes any, and those who use it with curl send what curl sends; so does Triton, where a body may be tensors too.
         if !matches!(call.dialect, Dialect::Ollama | Dialect::OpenInference) {
             check_media_type(&headers)?;
         }
-        let body = body::read(incoming, len_max, time_max, refused).await?;
+        let body = body.read(len_max, time_max).await?;
         (encoding.unpack(body, len_max).await?, Arc::default())
     };
+    let estimate = estimate_of(body.len() as u64);
+    call.expect(estimate);
     Ok(Received {
         id: call.id.clone(),
         since: call.since,
         call,
-        estimate: estimate_of(body.len() as u64),
+        estimate,
         headers,
         body,
         parts,

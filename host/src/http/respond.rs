@@ -243,6 +243,10 @@ fn describe_client(fault: &ClientFault) -> Description<'_> {
         ClientFault::BodyBroken(_) => Description::new(400, "body_broken", message),
         ClientFault::BadForm(_) => Description::new(400, "invalid_form", message),
         ClientFault::FormTooLarge(_) => Description::new(413, "form_too_large", message),
+        ClientFault::TooManyUploads(_) => Description {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Description::new(429, "too_many_uploads", message)
+        },
     }
 }
 

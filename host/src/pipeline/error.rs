@@ -145,6 +145,11 @@ pub enum ClientFault {
     /// A form, or a part of it, is beyond a limit.
     #[error("{0}")]
     FormTooLarge(String),
+    /// The caller's files take all the room that there is for one caller's.
+    #[error(
+        "this caller's files take {0} bytes, which is all they may (`uploads.caller_bytes_max`); try again"
+    )]
+    TooManyUploads(u64),
     /// The body broke off.
     #[error("the body broke off: {0}")]
     BodyBroken(String),

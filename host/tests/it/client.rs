@@ -115,6 +115,32 @@ pub(crate) fn read(stream: &mut TcpStream) -> Answer {
     parse(&bytes).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)))
 }
 
+/// Reads one answer of a connection that goes on behind it.
+pub(crate) fn read_next(stream: &mut TcpStream) -> Answer {
+    let mut bytes = read_head(stream).into_bytes();
+    loop {
+        match parse(&bytes) {
+            Some(answer) if answer.is_whole() => return answer,
+            _ => bytes.push(read_byte(stream)),
+        }
+    }
+}
+
+/// Reads the head of an answer, to its empty line, and no further.
+pub(crate) fn read_head(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(read_byte(stream));
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
+fn read_byte(stream: &mut TcpStream) -> u8 {
+    let mut byte = [0];
+    stream.read_exact(&mut byte).expect("more of the answer");
+    byte[0]
+}
+
 /// An answer, where its head is there.
 fn parse(bytes: &[u8]) -> Option<Answer> {
     let text = String::from_utf8_lossy(bytes).into_owned();

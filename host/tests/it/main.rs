@@ -30,6 +30,7 @@ mod tls;
 mod tokens;
 mod traces;
 mod uploads;
+mod uploads_faults;
 mod upstream;
 mod upstream_faults;
 mod webhook;

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, head, read};
+use crate::generate::eventually;
 use crate::host::{TestHost, demo, demo_config, kept, root};
 use crate::python_clients::python;
 
@@ -63,15 +63,16 @@ fn host() -> &'static TestHost {
     HOST.get_or_init(|| kept(config("")))
 }
 
-const BOUNDARY: &str = "----a-boundary";
+pub(crate) const BOUNDARY: &str = "----a-boundary";
 
 /// A part: its head's lines, and its content.
-fn part(heads: &str, content: impl AsRef<[u8]>) -> Vec<u8> {
-    let head = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; {heads}\r\n\r\n");
-    [head.as_bytes(), content.as_ref(), b"\r\n"].concat()
+pub(crate) fn part(heads: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Vec<u8> {
+    let begin = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; ");
+    let (heads, content) = (heads.as_ref(), content.as_ref());
+    [begin.as_bytes(), heads, b"\r\n\r\n", content, b"\r\n"].concat()
 }
 
-fn text(value: &str) -> Vec<u8> {
+pub(crate) fn text(value: &str) -> Vec<u8> {
     part("name=\"text\"", value)
 }
 
@@ -81,11 +82,11 @@ fn attachment(name: &str, media_type: &str, content: impl AsRef<[u8]>) -> Vec<u8
 }
 
 /// A whole form of these parts.
-fn form(parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn form(parts: &[Vec<u8>]) -> Vec<u8> {
     [parts.concat(), format!("--{BOUNDARY}--\r\n").into_bytes()].concat()
 }
 
-fn send(client: Client, path: &str, body: &[u8]) -> Answer {
+pub(crate) fn send(client: Client, path: &str, body: &[u8]) -> Answer {
     let media_type = format!("multipart/form-data; boundary={BOUNDARY}");
     client.send("POST", path, &[("content-type", &media_type)], body)
 }
@@ -94,7 +95,7 @@ fn post(path: &str, parts: &[Vec<u8>]) -> Answer {
     send(host().client(), path, &form(parts))
 }
 
-fn detail(answer: &Answer) -> String {
+pub(crate) fn detail(answer: &Answer) -> String {
     answer.json()["detail"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -211,6 +212,14 @@ fn what_is_no_form_is_told_what_is_wrong_with_it() {
     ];
     let answer = client.send("POST", "/mail", &packed, &whole);
     assert_eq!(answer.status, 400);
+    let name = form(&[part("name=\"text\"", "a"), part(b"name=\"\xff\xfe\"", "b")]);
+    let answer = send(client, "/mail", &name);
+    assert_eq!(answer.status, 400);
+    assert!(
+        detail(&answer).contains("its part 1 is not UTF-8"),
+        "{}",
+        detail(&answer)
+    );
 }
 
 #[test]
@@ -302,22 +311,14 @@ fn a_head_without_an_end_is_refused_before_it_is_read() {
 }
 
 /// Files that are spooled, in bytes.
-fn spooled(host: &TestHost) -> f64 {
-    let metrics = host.client().get("/metrics");
+pub(crate) fn spooled(host: &TestHost, headers: &[(&str, &str)]) -> f64 {
+    let metrics = host.client().send("GET", "/metrics", headers, b"");
     let text = String::from_utf8(metrics.body).expect("text");
     let line = text
         .lines()
         .find(|line| line.starts_with("selvedge_upload_bytes"));
     let value = line.and_then(|line| line.rsplit(' ').next());
     value.and_then(|value| value.parse().ok()).expect("a number")
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Sends a file's first bytes and keeps the connection.
@@ -343,8 +344,8 @@ fn files_are_bounded_together_and_nothing_of_one_is_left_when_its_client_leaves(
     let host = TestHost::start(&config);
     let client = host.client();
     let left = begin(client, 3 << 20);
-    wait_for("the file is spooled", || {
-        spooled(&host) > f64::from(3 << 20) - 100_000.0
+    eventually("a spooled file", || {
+        spooled(&host, &[]) > f64::from(3 << 20) - 100_000.0
     });
     let file = part("name=\"file\"; filename=\"a.bin\"", vec![7; 3 << 20]);
     let refused = send(client, "/filetype", &form(std::slice::from_ref(&file)));
@@ -354,10 +355,12 @@ fn files_are_bounded_together_and_nothing_of_one_is_left_when_its_client_leaves(
     );
     assert!(refused.header("retry-after").is_some());
     drop(left);
-    wait_for("what was sent is given back", || spooled(&host) == 0.0);
+    eventually("that what was sent is given back", || spooled(&host, &[]) == 0.0);
     let served = send(client, "/filetype", &form(&[file]));
     assert_eq!(served.status, 200, "{}", served.json());
-    wait_for("what was answered is given back", || spooled(&host) == 0.0);
+    eventually("that what was answered is given back", || {
+        spooled(&host, &[]) == 0.0
+    });
 }
 
 #[test]
@@ -375,8 +378,8 @@ fn memory_does_not_follow_what_is_uploaded() {
     );
     let before = host.resident();
     let uploads: Vec<_> = (0..32).map(|_| begin(client, 3 << 20)).collect();
-    wait_for("all are spooled", || {
-        spooled(&host) > 32.0 * f64::from(3 << 20) - 4_000_000.0
+    eventually("that all are spooled", || {
+        spooled(&host, &[]) > 32.0 * f64::from(3 << 20) - 4_000_000.0
     });
     let grown = host.resident().saturating_sub(before);
     assert!(grown < 40 << 20, "96 MiB of files took {grown} bytes of memory");

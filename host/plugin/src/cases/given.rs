@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Case, CaseError};
-use crate::spool::Spool;
+use crate::spool::{Spool, SpoolBounds};
 use crate::value::{Completion, Element, Event, Finish, Label, Output, Part, Request, Tensor, Usage};
 
 /// Bytes of a case's form at most.
@@ -63,10 +63,16 @@ impl Case {
             why,
         };
         let dir = tempfile::tempdir().map_err(|error| broken(error.to_string()))?;
-        let spool = Spool::open(dir.path(), FORM_LEN_MAX).map_err(|error| broken(error.to_string()))?;
+        let bounds = SpoolBounds {
+            bytes_max: FORM_LEN_MAX,
+            caller_bytes_max: FORM_LEN_MAX,
+            memory_bytes_max: FORM_LEN_MAX,
+        };
+        let spool = Spool::open(dir.path(), bounds).map_err(|error| broken(error.to_string()))?;
+        let caller = Arc::from("test");
         let mut parts = Vec::with_capacity(given.len());
         for part in given {
-            let mut writer = spool.writer();
+            let mut writer = spool.writer(&caller);
             let text = part.text.repeat(part.times);
             let written = writer.write(text.as_bytes()).await;
             written.map_err(|error| broken(error.to_string()))?;

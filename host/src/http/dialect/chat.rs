@@ -48,7 +48,8 @@ pub async fn answer(
     let endpoint = generation.endpoint(&model);
     let endpoint = enter(
         endpoint.ok_or_else(|| ClientFault::UnknownModel(model.clone()))?,
-        &received,
+        &received.call,
+        received.estimate,
     )?;
     check_task(endpoint)?;
     let head = Head::new(kind, model, &received, &fields)?;

@@ -16,8 +16,8 @@ use selvedge_plugin::value::{Label, Output};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Next, Timed, check_finite, enter, finish_name, generate, messages, parse, run, tensors};
-use crate::generation::{Endpoint, Ready};
+use super::{Next, Timed, check_finite, finish_name, generate, messages, parse, run, tensors};
+use crate::generation::Ready;
 use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
 use crate::pipeline::generate::Told;
@@ -26,13 +26,12 @@ use crate::pipeline::params::Params;
 use crate::pipeline::{Answer, ClientFault, RequestError};
 use crate::router::Dialect;
 
-/// Answers a request on an endpoint's own path.
+/// Answers a request on an endpoint's own path, which was let into it.
 ///
 /// # Errors
 ///
 /// Where the body is not JSON, or the pipeline ends in an error.
-pub async fn answer(endpoint: &Endpoint, received: Received) -> Result<Response, RequestError> {
-    let endpoint = enter(endpoint, &received)?;
+pub async fn answer(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
     // Before any plugin: what is not JSON, or nested beyond reason, costs none of them a thing.
     let body = parse(&received.body)?;
     if endpoint.backend.task() == Task::TextGeneration {

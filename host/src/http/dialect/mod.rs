@@ -25,15 +25,15 @@ use crate::pipeline::order::Order;
 use crate::pipeline::{self, Answer, ClientFault, HostFault, RequestError};
 use crate::router::Dialect;
 
-/// An endpoint that serves, for a request that may use it.
+/// An endpoint that serves, for a request of about so many tokens that may use it. Once a request.
 ///
 /// # Errors
 ///
 /// Where its model or one of its plugins could not be loaded, or the caller may not use it, or has used too much of it.
-pub fn enter<'a>(endpoint: &'a Endpoint, received: &Received) -> Result<&'a Arc<Ready>, RequestError> {
+pub fn enter<'a>(endpoint: &'a Endpoint, call: &Call, estimate: u64) -> Result<&'a Arc<Ready>, RequestError> {
     match &endpoint.state {
         EndpointState::Ready(ready) => {
-            received.call.enter(ready, received.estimate)?;
+            call.enter(ready, estimate)?;
             Ok(ready)
         }
         EndpointState::Broken(reasons) => {

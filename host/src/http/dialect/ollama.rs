@@ -59,7 +59,7 @@ pub async fn post(
 ) -> Result<Response, RequestError> {
     let fields = openai::object(&received.body)?;
     let name = openai::model_name(&fields)?;
-    let endpoint = enter(find(generation, &name)?, &received)?;
+    let endpoint = enter(find(generation, &name)?, &received.call, received.estimate)?;
     match path {
         Ollama::Show => Ok(models::show(endpoint)),
         Ollama::Embed | Ollama::Embeddings => embed(endpoint, path, &received).await,

@@ -74,7 +74,8 @@ pub async fn embeddings(generation: &Generation, received: Received) -> Result<R
     let endpoint = generation.endpoint(&wanted.model);
     let endpoint = enter(
         endpoint.ok_or_else(|| ClientFault::UnknownModel(wanted.model.clone()))?,
-        &received,
+        &received.call,
+        received.estimate,
     )?;
     let task = endpoint.backend.task();
     if task != Task::FeatureExtraction {

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
-use super::{broken, too_large};
+use super::{Coming, broken, too_large};
 use crate::pipeline::ClientFault;
 
 /// Bytes between two parts' contents at most: what stands before the first, and the head of each. A head has a name, a file's
@@ -19,7 +19,7 @@ const HEAD_LEN_MAX: usize = 16 << 10;
 
 /// The stream that a parser reads.
 pub(super) struct Feed<'a> {
-    body: &'a mut Incoming,
+    body: &'a mut Coming,
     len: usize,
     len_max: usize,
     head_len: Arc<AtomicUsize>,
@@ -29,7 +29,7 @@ pub(super) struct Feed<'a> {
 
 impl<'a> Feed<'a> {
     /// At most `len_max` bytes. The reader sets `head_len` to zero whenever it has got some content.
-    pub(super) fn new(body: &'a mut Incoming, len_max: usize, head_len: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(body: &'a mut Coming, len_max: usize, head_len: Arc<AtomicUsize>) -> Self {
         Self {
             body,
             len: 0,

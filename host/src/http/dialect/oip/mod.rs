@@ -68,7 +68,11 @@ pub async fn post(
 ) -> Result<Response, RequestError> {
     match path {
         OpenInference::Model { name, version, asked } => {
-            let endpoint = enter(find(generation, name, version)?, &received)?;
+            let endpoint = enter(
+                find(generation, name, version)?,
+                &received.call,
+                received.estimate,
+            )?;
             match asked {
                 Asked::Generate => generate::whole(endpoint, received).await,
                 Asked::GenerateStream => generate::streamed(endpoint, received).await,
