@@ -309,20 +309,27 @@ fn a_form_is_as_long_as_its_json_and_short_files_do_without_memory() {
     );
 }
 
-/// Endpoints with the plugin `probe`, which does what is said with the form that it is given.
-fn probing(dir: &Path, steps: &[(&str, Value)]) -> TestHost {
+/// Endpoints with the plugin `probe`, which does what is said with the form that it is given; each with a limit of time that is
+/// reached before the other one, by the work of the plugin itself or by the clock.
+fn probing(dir: &Path, steps: &[(&str, &str, Value)]) -> TestHost {
     let root = root();
     let root = root.display();
-    let mut more = format!(
-        "[plugins.probe]\npath = \"{root}/plugins/dist/probe.wasm\"\nlimits = {{ memory = \"4MiB\" }}\n\
-         allow = {{ models = [\"spam\"], kv = [\"mine\"], secrets = {{ S = \"a value\" }} }}\n"
-    );
-    for (name, steps) in steps {
+    let mut more = String::new();
+    for (name, times) in [
+        ("works", "time = \"100ms\", wall_time = \"20s\""),
+        ("waits", "time = \"20s\", wall_time = \"300ms\""),
+    ] {
+        more += &format!(
+            "[plugins.{name}]\npath = \"{root}/plugins/dist/probe.wasm\"\nlimits = {{ memory = \"4MiB\", {times} }}\n\
+             allow = {{ models = [\"spam\"], kv = [\"mine\"], secrets = {{ S = \"a value\" }} }}\n"
+        );
+    }
+    for (name, plugin, steps) in steps {
         let file = dir.join(format!("{name}.json"));
         std::fs::write(&file, json!({ "steps": steps }).to_string()).expect("written");
         more += &format!(
             "[endpoints.{name}]\npath = \"/{name}\"\nmodel = \"spam\"\nuploads = {{ files = [\"file\"] }}\n\
-             plugins = [{{ use = \"probe\", config_file = \"{}\" }}]\n",
+             plugins = [{{ use = \"{plugin}\", config_file = \"{}\" }}]\n",
             file.display()
         );
     }
@@ -343,7 +350,7 @@ fn a_plugin_reads_of_a_form_what_there_is_and_nothing_else() {
         { "read-part": [2, 0, 1] },
         { "read-part": [u32::MAX, end, 1] },
     ]);
-    let host = probing(dir.path(), &[("read", steps)]);
+    let host = probing(dir.path(), &[("read", "works", steps)]);
     let parts = form(&[
         text("a text"),
         part("name=\"file\"; filename=\"a.bin\"", "x".repeat(70_000)),
@@ -381,30 +388,32 @@ fn a_plugin_that_reads_too_much_or_for_ever_ends_alone() {
     let dir = tempfile::tempdir().expect("a folder");
     // Its memory is 4 MiB: more than that, and as much as that, beside which the plugin has no room.
     let half = json!({ "read-part": [1, 0, 1 << 20] });
+    let beyond = json!([{ "read-part": [1, 0, u32::MAX] }]);
+    let all = json!([{ "read-part": [1, 0, 4 << 20] }]);
     let cases = [
+        ("beyond", "works", beyond, "plugin-memory-limit"),
+        ("all", "works", all, "plugin-memory-limit"),
+        ("within", "works", json!([half, half, half, half, half]), "probe"),
         (
-            "beyond",
-            json!([{ "read-part": [1, 0, u32::MAX] }]),
-            "plugin-memory-limit",
+            "memory",
+            "works",
+            json!([{ "read-on": [0, 1] }]),
+            "plugin-time-limit",
         ),
-        (
-            "all",
-            json!([{ "read-part": [1, 0, 4 << 20] }]),
-            "plugin-memory-limit",
-        ),
-        ("within", json!([half, half, half, half, half]), "probe"),
-        ("memory", json!([{ "read-on": [0, 1] }]), "plugin-time-limit"),
         // The disk's time is not the plugin's.
         (
             "disk",
+            "waits",
             json!([{ "read-on": [1, 65_536] }]),
             "plugin-wall-time-limit",
         ),
     ];
-    let steps = cases.clone().map(|(name, steps, _)| (name, steps));
+    let steps = cases
+        .clone()
+        .map(|(name, plugin, steps, _)| (name, plugin, steps));
     let host = probing(dir.path(), &steps);
     let large = form(&[text("a"), file(5 << 20)]);
-    for (name, _, code) in cases {
+    for (name, _, _, code) in cases {
         let path = format!("/{name}");
         let answer = std::thread::scope(|scope| {
             let attack = scope.spawn(|| send(host.client(), &path, &large));
