@@ -157,6 +157,21 @@ fn a_request_behind_a_form_is_answered_and_what_comes_late_of_a_form_is_not_take
     is_served(&mut stream);
 }
 
+#[test]
+fn a_client_that_never_ends_its_form_is_cut_off() {
+    let host = TestHost::start(&config(""));
+    let mut stream = host.client().connect();
+    let chunk = |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+    let begin = [open("transfer-encoding: chunked"), chunk(&file(0))].concat();
+    stream.write_all(&begin).expect("sent");
+    let (more, mut sent_mib) = (chunk(&vec![7; 1 << 20]), 0);
+    while sent_mib < 1024 && stream.write_all(&more).is_ok() {
+        sent_mib += 1;
+    }
+    assert!(sent_mib < 1024, "{sent_mib} MiB of it were read");
+    is_served(&mut host.client().connect());
+}
+
 #[tokio::test]
 async fn by_http2_a_form_is_answered_and_one_that_is_refused_gets_its_status_and_no_reset() {
     let host = TestHost::start(&config(""));
