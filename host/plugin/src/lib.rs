@@ -34,6 +34,8 @@ pub mod stream;
 
 pub mod cases;
 
+pub mod quickjs;
+
 pub mod spent;
 
 mod abi;

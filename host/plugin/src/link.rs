@@ -11,6 +11,7 @@ use crate::error::LoadError;
 use crate::grant::Grants;
 use crate::inspect::unversioned;
 use crate::manifest::Wants;
+use crate::quickjs;
 use crate::state::State;
 
 /// Interfaces that every plugin may import: they give nothing of the node away.
@@ -48,6 +49,9 @@ const GRANTED: [(&str, &str); 6] = [
 /// The first import that is neither, with the line that would grant it, or that none would.
 pub(crate) fn check_imports(plugin: &str, imports: &[String], grants: &Grants) -> Result<(), LoadError> {
     for import in imports {
+        if import == quickjs::LOADER {
+            continue;
+        }
         let name = unversioned(import);
         let free = FREE.contains(&name) && import[name.len()..].starts_with("@0.1.");
         let empty = EMPTY.iter().any(|package| name.starts_with(package))
@@ -137,8 +141,22 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     random::insecure_seed::add_to_linker::<_, WasiRandom>(&mut linker, draw)?;
     linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    no_modules(&mut linker)?;
     v0_1::add_to_linker(&mut linker)?;
     Ok(linker)
+}
+
+/// Plugins in JavaScript import what loaded their modules when they were built; there is nothing to load any more.
+fn no_modules(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    type Loaded = Result<String, String>;
+    fn refusal() -> wasmtime::Result<(Loaded,)> {
+        Ok((Err(
+            "modules are loaded when a plugin is built, and not when it runs".to_owned(),
+        ),))
+    }
+    let mut loader = linker.instance(quickjs::LOADER)?;
+    loader.func_wrap("resolve", |_, (_, _): (String, String)| refusal())?;
+    loader.func_wrap("load", |_, (_,): (String,)| refusal())
 }
 
 /// Randomness as WASI has it, noting that it was drawn: a snapshot would freeze it.

@@ -285,9 +285,10 @@ fn engine(options: &SandboxOptions) -> Result<(Engine, bool), LoadError> {
     }
 }
 
-/// What one component may have at most, of which the pool has enough for every instance: a main module, the small ones that
-/// its toolchain adds, and their tables. No plugin can take another's share.
-const CORE_INSTANCES_MAX: u32 = 8;
+/// What one component may have at most, of which the pool has enough for every instance: a main module, those that its toolchain
+/// adds (39 where it is CPython with its libraries, 9 for QuickJS), and their tables. No plugin can take another's share. An instance
+/// of a module takes nothing of the pool but its memories and tables.
+const CORE_INSTANCES_MAX: u32 = 64;
 const TABLES_MAX: u32 = 4;
 const MEMORIES_MAX: u32 = 2;
 

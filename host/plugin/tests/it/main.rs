@@ -6,6 +6,7 @@ mod cases;
 mod components;
 mod hostile;
 mod sandbox;
+mod scripts;
 mod snapshot;
 mod stream;
 mod wit;
