@@ -1,22 +1,27 @@
-//! From a plugin's project to its component: compiled by cargo, with its manifest in it, looked at without being run.
+//! From a plugin's project to its component: built by the tool of its language, with its manifest in it, looked at without being run.
+
+mod javascript;
+mod python;
+mod rust;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use selvedge_plugin::quickjs::MendError;
 use selvedge_plugin::{LoadError, Manifest, Plugin, SandboxOptions, manifest};
-use serde_json::Value;
-
-/// What plugins in Rust are compiled for.
-const TARGET: &str = "wasm32-wasip2";
 
 /// Why there is no component.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// It is no plugin's project.
     #[error(
-        "{0} is missing: a plugin in Rust has a Cargo.toml and a manifest.json; `selvedge plugin new` makes one"
+        "{0} is no plugin's project: it has neither Cargo.toml (Rust), package.json (JavaScript) nor requirements.txt (Python); \
+         `selvedge plugin new` makes one"
     )]
     NoProject(PathBuf),
+    /// It has no manifest.
+    #[error("{0} is missing, which says what the plugin is; `selvedge plugin new` makes one")]
+    NoManifest(PathBuf),
     /// The manifest is not one.
     #[error("{file}: {why}")]
     Manifest {
@@ -33,15 +38,39 @@ pub enum BuildError {
         /// The command that would get it.
         remedy: &'static str,
     },
+    /// The project does not say which version of its tool it is built with.
+    #[error("{file} does not pin {tool}: {example}")]
+    Unpinned {
+        /// The file.
+        file: PathBuf,
+        /// The tool.
+        tool: &'static str,
+        /// The line that would.
+        example: &'static str,
+    },
+    /// The tools cannot be installed; the installer has said why.
+    #[error("{0} did not install what the project pins; what it found is above")]
+    Install(&'static str),
     /// The compiler found something, and has said what.
-    #[error("cargo did not build it; what it found is above")]
-    Compile,
+    #[error("{0} did not build it; what it found is above")]
+    Compile(&'static str),
     /// The project builds nothing that could be a component.
     #[error("the project builds no component: its [lib] needs `crate-type = [\"cdylib\", \"rlib\"]`")]
     NoLibrary,
+    /// What was built cannot be made a plugin.
+    #[error("what was built is no plugin: {0}")]
+    Unmended(#[from] MendError),
     /// What was built is no plugin.
     #[error("what was built is no plugin: {0}")]
     NotAPlugin(#[from] LoadError),
+    /// What was built cannot be read.
+    #[error("{file} cannot be read: {why}")]
+    Unread {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
     /// The component cannot be written.
     #[error("{file} cannot be written: {why}")]
     Unwritten {
@@ -61,31 +90,65 @@ pub struct Built {
     pub plugin: Plugin,
 }
 
-/// Builds the plugin in a folder into `dist/NAME.wasm`. Blocks, and lets the compiler speak on standard error.
+/// What a project is written in, by the file that its tool reads.
+#[derive(Debug, Clone, Copy)]
+enum Language {
+    Rust,
+    JavaScript,
+    Python,
+}
+
+impl Language {
+    fn find(dir: &Path) -> Result<Self, BuildError> {
+        let files = [
+            ("Cargo.toml", Self::Rust),
+            ("package.json", Self::JavaScript),
+            ("requirements.txt", Self::Python),
+        ];
+        let found = files.into_iter().find(|(file, _)| dir.join(file).is_file());
+        found
+            .map(|(_, language)| language)
+            .ok_or_else(|| BuildError::NoProject(dir.to_owned()))
+    }
+
+    /// The tools and their versions, for the manifest.
+    fn toolchain(self, dir: &Path) -> Result<String, BuildError> {
+        match self {
+            Self::Rust => Ok(rust::toolchain()),
+            Self::JavaScript => javascript::toolchain(dir),
+            Self::Python => python::toolchain(dir),
+        }
+    }
+
+    /// The component, without its manifest.
+    fn compile(self, dir: &Path) -> Result<Vec<u8>, BuildError> {
+        match self {
+            Self::Rust => rust::compile(dir),
+            Self::JavaScript => javascript::compile(dir),
+            Self::Python => python::compile(dir),
+        }
+    }
+}
+
+/// Builds the plugin in a folder into `NAME.wasm` in `dist`, by default the folder `dist` in it. Blocks, and lets the compiler speak
+/// on standard error. The first time, the tools that a project in JavaScript or Python pins are installed into it.
 ///
 /// # Errors
 ///
 /// Where it is no project, a tool is missing, it does not compile, or is no plugin.
-pub fn build(dir: &Path) -> Result<Built, BuildError> {
-    for file in ["Cargo.toml", "manifest.json"] {
-        let file = dir.join(file);
-        if !file.is_file() {
-            return Err(BuildError::NoProject(file));
-        }
+pub fn build(dir: &Path, dist: Option<&Path>) -> Result<Built, BuildError> {
+    let language = Language::find(dir)?;
+    let file = dir.join("manifest.json");
+    if !file.is_file() {
+        return Err(BuildError::NoManifest(file));
     }
-    let manifest = read_manifest(&dir.join("manifest.json"))?;
-    check_target()?;
-    let module = compile(dir)?;
-    let unread = |why: std::io::Error| BuildError::Unwritten {
-        file: module.clone(),
-        why,
-    };
-    let mut component = std::fs::read(&module).map_err(unread)?;
+    let manifest = read_manifest(&file, &language.toolchain(dir)?)?;
+    let mut component = language.compile(dir)?;
     let text = serde_json::to_string(&manifest).unwrap_or_default();
     manifest::attach(&mut component, &text);
     let size_max = SandboxOptions::new(PathBuf::new()).component_size_max;
     let plugin = Plugin::read(&manifest.name, component.clone().into(), size_max)?;
-    let dist = dir.join("dist");
+    let dist = dist.map_or_else(|| dir.join("dist"), Path::to_owned);
     let file = dist.join(format!("{}.wasm", manifest.name));
     let written = std::fs::create_dir_all(&dist).and_then(|()| std::fs::write(&file, &component));
     match written {
@@ -94,24 +157,19 @@ pub fn build(dir: &Path) -> Result<Built, BuildError> {
     }
 }
 
-/// The manifest, with the compiler's own words about its version.
-fn read_manifest(file: &Path) -> Result<Manifest, BuildError> {
+/// The manifest, with the tools that the component is built by.
+fn read_manifest(file: &Path, toolchain: &str) -> Result<Manifest, BuildError> {
     let broken = |why: String| BuildError::Manifest {
         file: file.to_owned(),
         why,
     };
     let text = std::fs::read_to_string(file).map_err(|why| broken(why.to_string()))?;
-    let toolchain = said(Command::new(rustc()).arg("--version")).unwrap_or_default();
-    let text = text.replace("@TOOLCHAIN@", &toolchain);
+    let text = text.replace("@TOOLCHAIN@", toolchain);
     let manifest: Manifest = serde_json::from_str(&text).map_err(|why| broken(why.to_string()))?;
     if manifest.name.is_empty() || manifest.name.contains(['/', '\\']) {
         return Err(broken("`name` must be there, and the name of a file".to_owned()));
     }
     Ok(manifest)
-}
-
-fn rustc() -> String {
-    std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned())
 }
 
 /// What a command writes; none where it cannot be run or fails.
@@ -121,58 +179,27 @@ fn said(command: &mut Command) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// Whether there is a standard library for the target: rustup's, or one that flags name.
-fn check_target() -> Result<(), BuildError> {
-    let missing = |tool: &str, remedy| BuildError::Tool {
-        tool: tool.to_owned(),
-        remedy,
-    };
-    if said(Command::new("cargo").arg("--version")).is_none() {
-        return Err(missing("cargo", "curl https://sh.rustup.rs | sh"));
-    }
-    let flags = ["RUSTFLAGS", "CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS"];
-    let is_given = flags
-        .iter()
-        .any(|name| std::env::var(name).is_ok_and(|flags| flags.contains("--sysroot")));
-    let libraries = said(Command::new(rustc()).args(["--print", "target-libdir", "--target", TARGET]));
-    let is_there = libraries.is_some_and(|libraries| Path::new(&libraries).is_dir());
-    if is_given || is_there {
-        Ok(())
-    } else {
-        Err(missing(
-            "the target wasm32-wasip2",
-            "rustup target add wasm32-wasip2",
-        ))
-    }
+/// Whether a command ran and succeeded; what it writes goes to standard error, since standard output is what was asked for.
+fn succeeds(command: &mut Command) -> bool {
+    let command = command.stdin(Stdio::null()).stdout(std::io::stderr());
+    command.status().is_ok_and(|status| status.success())
 }
 
-/// Compiles the project; the component's file.
-fn compile(dir: &Path) -> Result<PathBuf, BuildError> {
-    let output = Command::new("cargo")
-        .current_dir(dir)
-        .args([
-            "build",
-            "--release",
-            "--target",
-            TARGET,
-            "--message-format",
-            "json-render-diagnostics",
-        ])
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output();
-    let output = output.map_err(|_| BuildError::Compile)?;
-    if !output.status.success() {
-        return Err(BuildError::Compile);
+/// A file of a project, as text.
+fn text_of(file: PathBuf) -> Result<String, BuildError> {
+    std::fs::read_to_string(&file).map_err(|why| BuildError::Unread { file, why })
+}
+
+/// Runs a tool that writes a component into a file of its own, and reads it.
+fn written_by(tool: &'static str, command: &mut Command) -> Result<Vec<u8>, BuildError> {
+    let unread = |why| BuildError::Unread {
+        file: std::env::temp_dir(),
+        why,
+    };
+    let folder = tempfile::tempdir().map_err(unread)?;
+    let file = folder.path().join("component.wasm");
+    if !succeeds(command.arg("-o").arg(&file)) {
+        return Err(BuildError::Compile(tool));
     }
-    let messages = output.stdout.split(|byte| *byte == b'\n');
-    let messages = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    let artifacts = messages.filter(|message| message["reason"] == "compiler-artifact");
-    let files = artifacts.flat_map(|artifact| artifact["filenames"].as_array().cloned().unwrap_or_default());
-    let files = files.filter_map(|file| file.as_str().map(PathBuf::from));
-    let mut components: Vec<PathBuf> = files
-        .filter(|file| file.extension() == Some("wasm".as_ref()))
-        .collect();
-    // The last one is the project's own; those of what it is made of come before.
-    components.pop().ok_or(BuildError::NoLibrary)
+    std::fs::read(&file).map_err(|why| BuildError::Unread { file, why })
 }

@@ -1,5 +1,7 @@
 //! A new plugin: a project that builds and passes its tests as it stands. Its files are part of the binary: a template of its stage,
-//! the SDK as source, the interfaces.
+//! the interfaces, and what its language needs.
+
+mod script;
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +10,16 @@ use selvedge_plugin::Stage;
 /// A file of a project: where it is put, and its text.
 type File = (&'static str, &'static str);
 
-/// The SDK and the interfaces, which every project has a copy of.
-const SHARED: [File; 12] = [
+/// The interfaces, which every project has a copy of.
+const INTERFACES: [File; 4] = [
+    ("wit/imports.wit", include_str!("../../../wit/imports.wit")),
+    ("wit/stages.wit", include_str!("../../../wit/stages.wit")),
+    ("wit/types.wit", include_str!("../../../wit/types.wit")),
+    ("wit/worlds.wit", include_str!("../../../wit/worlds.wit")),
+];
+
+/// What every project in Rust has, the SDK among it.
+const RUST: [File; 8] = [
     ("Cargo.toml", include_str!("template/Cargo.toml")),
     (".gitignore", include_str!("template/gitignore")),
     ("README.md", include_str!("template/README.md")),
@@ -27,11 +37,42 @@ const SHARED: [File; 12] = [
         "sdk/src/http.rs",
         include_str!("../../../plugins/sdk/src/http.rs"),
     ),
-    ("wit/imports.wit", include_str!("../../../wit/imports.wit")),
-    ("wit/stages.wit", include_str!("../../../wit/stages.wit")),
-    ("wit/types.wit", include_str!("../../../wit/types.wit")),
-    ("wit/worlds.wit", include_str!("../../../wit/worlds.wit")),
 ];
+
+/// What every project in JavaScript has.
+const JAVASCRIPT: [File; 5] = [
+    ("package.json", include_str!("template/javascript/package.json")),
+    (".gitignore", include_str!("template/javascript/gitignore")),
+    ("README.md", include_str!("template/javascript/README.md")),
+    ("jsconfig.json", include_str!("template/javascript/jsconfig.json")),
+    ("selvedge.d.ts", include_str!("template/javascript/selvedge.d.ts")),
+];
+
+/// What every project in Python has.
+const PYTHON: [File; 5] = [
+    (
+        "requirements.txt",
+        include_str!("template/python/requirements.txt"),
+    ),
+    (".gitignore", include_str!("template/python/gitignore")),
+    ("README.md", include_str!("template/python/README.md")),
+    (
+        "pyrightconfig.json",
+        include_str!("template/python/pyrightconfig.json"),
+    ),
+    ("src/selvedge.py", include_str!("template/python/selvedge.py")),
+];
+
+/// A language that there are templates for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// Rust, for `wasm32-wasip2`.
+    Rust,
+    /// JavaScript, on QuickJS.
+    JavaScript,
+    /// Python, on CPython.
+    Python,
+}
 
 /// The SDK's bindings, whose path to the interfaces is another in a project of its own.
 const BINDINGS: &str = include_str!("../../../plugins/sdk/src/bindings.rs");
@@ -125,12 +166,12 @@ pub enum NewError {
     },
 }
 
-/// Makes a plugin in Rust in a folder of its name.
+/// Makes a plugin in a folder of its name.
 ///
 /// # Errors
 ///
 /// Where the name is none, the folder is there, or a file cannot be written.
-pub fn rust(parent: &Path, name: &str, stage: Stage) -> Result<PathBuf, NewError> {
+pub fn project(parent: &Path, name: &str, stage: Stage, language: Language) -> Result<PathBuf, NewError> {
     let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     if !begins || name.len() > 64 || !name.bytes().all(is_part) || name.ends_with('-') {
@@ -141,21 +182,46 @@ pub fn rust(parent: &Path, name: &str, stage: Stage) -> Result<PathBuf, NewError
         return Err(NewError::There(dir));
     }
     let template = template(stage);
-    for (place, text) in SHARED {
+    let shared: &[File] = match language {
+        Language::Rust => &RUST,
+        Language::JavaScript => &JAVASCRIPT,
+        Language::Python => &PYTHON,
+    };
+    let neutral = template.files.iter().filter(|(file, _)| !file.ends_with(".rs"));
+    let files = shared.iter().chain(&INTERFACES).chain(neutral);
+    for (place, text) in files {
         write(&dir, place, &filled(text, name, &template))?;
     }
+    match language {
+        Language::Rust => rust(&dir, name, &template)?,
+        Language::JavaScript => {
+            write(&dir, "src/plugin.js", script::javascript(stage))?;
+            write(&dir, "wit/plugin.wit", &script::world(stage))?;
+        }
+        Language::Python => {
+            for (place, text) in script::python(stage) {
+                write(&dir, place, text)?;
+            }
+            write(&dir, "wit/plugin.wit", &script::world(stage))?;
+        }
+    }
+    Ok(dir)
+}
+
+/// The SDK's bindings and the stage's sources.
+fn rust(dir: &Path, name: &str, template: &Template) -> Result<(), NewError> {
     let (first, rest) = BINDINGS.split_once("\"../../wit\"").unwrap_or((BINDINGS, ""));
     let rest = rest.replace("\"../../wit\"", "\"wit\"");
-    write(&dir, "sdk/src/bindings.rs", &format!("{first}\"../wit\"{rest}"))?;
+    write(dir, "sdk/src/bindings.rs", &format!("{first}\"../wit\"{rest}"))?;
     for (file, text) in template.files {
         let place = match *file {
             "lib.rs" => "src/lib.rs".to_owned(),
             "core.rs" => format!("src/{}.rs", template.core),
-            other => other.to_owned(),
+            _ => continue,
         };
-        write(&dir, &place, &filled(text, name, &template))?;
+        write(dir, &place, &filled(text, name, template))?;
     }
-    Ok(dir)
+    Ok(())
 }
 
 fn filled(text: &str, name: &str, template: &Template) -> String {

@@ -255,7 +255,7 @@ fn what_cannot_be_made_or_built_is_refused_with_the_remedy() {
     let (code, _, error) = run(&["plugin", "build", &into]);
     assert_eq!(code, 3);
     assert!(
-        error.contains("Cargo.toml is missing") && error.contains("plugin new"),
+        error.contains("neither Cargo.toml") && error.contains("plugin new"),
         "{error}"
     );
     assert_eq!(run(&["plugin", "new", "mine", "--into", &into]).0, 0);

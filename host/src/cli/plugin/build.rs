@@ -14,12 +14,15 @@ pub(in crate::cli) struct BuildArguments {
     /// The plugin's folder.
     #[arg(default_value = ".")]
     dir: PathBuf,
+    /// The folder to put the component in; default `dist` in the plugin's.
+    #[arg(long, value_name = "DIR")]
+    dist: Option<PathBuf>,
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(arguments: BuildArguments) -> Result<(), CliError> {
-    let built = build::build(&arguments.dir).map_err(|error| match error {
-        BuildError::Unwritten { .. } => CliError::Failed(error.into()),
+    let built = build::build(&arguments.dir, arguments.dist.as_deref()).map_err(|error| match error {
+        BuildError::Unwritten { .. } | BuildError::Unread { .. } => CliError::Failed(error.into()),
         error => CliError::Config(vec![error.to_string()]),
     })?;
     let (plugin, file) = (&built.plugin, built.file.display());

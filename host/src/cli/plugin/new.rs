@@ -29,6 +29,20 @@ pub(in crate::cli) struct NewArguments {
 enum Language {
     /// Rust, for `wasm32-wasip2`.
     Rust,
+    /// JavaScript, on QuickJS.
+    Js,
+    /// Python, on CPython.
+    Python,
+}
+
+impl From<Language> for new::Language {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::Rust => Self::Rust,
+            Language::Js => Self::JavaScript,
+            Language::Python => Self::Python,
+        }
+    }
 }
 
 /// A stage's name on the command line.
@@ -60,8 +74,13 @@ impl From<StageName> for Stage {
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(arguments: NewArguments) -> Result<(), CliError> {
-    let Language::Rust = arguments.lang;
-    let dir = new::rust(&arguments.into, &arguments.name, arguments.stage.into());
+    let NewArguments {
+        name,
+        lang,
+        stage,
+        into,
+    } = arguments;
+    let dir = new::project(&into, &name, stage.into(), lang.into());
     let dir = dir.map_err(|error| match error {
         NewError::Name(_) | NewError::There(_) => CliError::Config(vec![error.to_string()]),
         NewError::Unwritten { .. } => CliError::Failed(error.into()),

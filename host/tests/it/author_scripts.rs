@@ -1,0 +1,167 @@
+//! New plugins in JavaScript and Python, made, built and tested as an author would; npm and pip install what they pin.
+
+use std::path::{Path, PathBuf};
+
+use crate::host::selvedge;
+
+/// Runs the binary as an author's shell would: exit code, and what was said.
+fn author(arguments: &[&str], environment: &[(&str, &Path)]) -> (i32, String) {
+    let output = selvedge()
+        .args(arguments)
+        .env_remove("VIRTUAL_ENV")
+        .envs(environment.iter().copied())
+        .output()
+        .expect("it starts");
+    let said = [output.stdout, output.stderr].concat();
+    let code = output.status.code().unwrap_or(-1);
+    (code, String::from_utf8_lossy(&said).into_owned())
+}
+
+/// A folder of new projects.
+struct Projects(tempfile::TempDir);
+
+impl Projects {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn make(&self, language: &str, stage: &str) -> PathBuf {
+        let name = format!("my-{language}-{stage}");
+        let into = self.0.path().to_string_lossy().into_owned();
+        let arguments = [
+            "plugin", "new", &name, "--lang", language, "--stage", stage, "--into", &into,
+        ];
+        let (code, said) = author(&arguments, &[]);
+        assert_eq!(code, 0, "{said}");
+        self.0.path().join(name)
+    }
+}
+
+/// Builds a project and runs its cases, those whose names have `only` in them.
+fn build_and_test(project: &Path, tool: &str, only: (&str, usize), environment: &[(&str, &Path)]) {
+    let folder = project.to_string_lossy();
+    let name = project.file_name().expect("a name").to_string_lossy();
+    let (code, said) = author(&["plugin", "build", &folder], environment);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains(&format!("{name}.wasm")) && said.contains("need grant it nothing"),
+        "{said}"
+    );
+    assert!(!said.contains("configured for each request"), "{said}");
+    let (code, said) = author(&["plugin", "test", &folder, "--case", only.0], &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("{} passed, 0 failed", only.1)), "{said}");
+    let component = format!("{folder}/dist/{name}.wasm");
+    let (_, said) = author(&["plugin", "inspect", &component], &[]);
+    assert!(
+        said.contains(&format!("{name} 0.1.0")) && said.contains(tool),
+        "{said}"
+    );
+    assert!(said.contains("does nothing that a snapshot would lose"), "{said}");
+}
+
+#[test]
+fn a_new_plugin_in_javascript_of_each_stage_builds_and_passes_its_cases_as_it_stands() {
+    let projects = Projects::new();
+    let stages = [
+        ("validate", 2),
+        ("template", 2),
+        ("postprocess", 2),
+        ("stream", 2),
+        ("observe", 1),
+    ];
+    for (stage, cases) in stages {
+        let project = projects.make("js", stage);
+        build_and_test(&project, "componentize-qjs 0.4.5", ("", cases), &[]);
+    }
+}
+
+#[test]
+fn new_plugins_in_python_build_and_pass_their_cases_as_they_stand() {
+    let projects = Projects::new();
+    let first = projects.make("python", "validate");
+    build_and_test(&first, "componentize-py 0.25.1", ("", 2), &[]);
+    assert!(first.join("bindings/wit_world/exports/validator.py").is_file());
+    // In an environment that is active nothing is installed twice. One configuration is enough, since each is compiled.
+    let active = first.join(".venv");
+    let second = projects.make("python", "stream");
+    build_and_test(
+        &second,
+        "componentize-py 0.25.1",
+        ("only", 1),
+        &[("VIRTUAL_ENV", &active)],
+    );
+    assert!(!second.join(".venv").exists());
+}
+
+#[test]
+fn what_a_script_does_wrong_is_told_where_its_author_looks() {
+    let projects = Projects::new();
+    let project = projects.make("js", "validate");
+    let folder = project.to_string_lossy().into_owned();
+    let plugin = project.join("src/plugin.js");
+    let text = std::fs::read_to_string(&plugin).expect("written");
+    std::fs::write(
+        &plugin,
+        text.replace(
+            "validate(request) {",
+            "validate(request) {\n    request.nothing();",
+        ),
+    )
+    .expect("written");
+    let (code, said) = author(&["plugin", "build", &folder], &[]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = author(&["plugin", "test", &folder], &[]);
+    assert_eq!(code, 4, "{said}");
+    assert!(
+        said.contains("not a function") && said.contains("/src/plugin.js:"),
+        "{said}"
+    );
+    std::fs::write(&plugin, "export const lifecycle = {").expect("written");
+    let (code, said) = author(&["plugin", "build", &folder], &[]);
+    assert!(
+        code == 3 && said.contains("componentize-qjs did not build it"),
+        "{said}"
+    );
+    std::fs::write(
+        project.join("package.json"),
+        r#"{"devDependencies":{"componentize-qjs":"^0.4"}}"#,
+    )
+    .expect("written");
+    let (code, said) = author(&["plugin", "build", &folder], &[]);
+    assert!(
+        code == 3 && said.contains("does not pin componentize-qjs"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_missing_tool_is_told_with_the_command_that_gets_it() {
+    let projects = Projects::new();
+    let nowhere = [("PATH", Path::new("/nowhere"))];
+    for (language, tool, remedy) in [
+        ("js", "node is missing", "apt-get install -y nodejs npm"),
+        (
+            "python",
+            "python3 is missing",
+            "apt-get install -y python3 python3-venv",
+        ),
+    ] {
+        let project = projects.make(language, "validate");
+        let (code, said) = author(&["plugin", "build", &project.to_string_lossy()], &nowhere);
+        assert!(
+            code == 3 && said.contains(tool) && said.contains(remedy),
+            "{said}"
+        );
+    }
+    let python = projects.0.path().join("my-python-validate");
+    std::fs::write(python.join("requirements.txt"), "componentize-py>=0.25\n").expect("written");
+    let (code, said) = author(&["plugin", "build", &python.to_string_lossy()], &nowhere);
+    assert!(
+        code == 3 && said.contains("does not pin componentize-py"),
+        "{said}"
+    );
+    std::fs::remove_file(python.join("manifest.json")).expect("removed");
+    let (code, said) = author(&["plugin", "build", &python.to_string_lossy()], &nowhere);
+    assert!(code == 3 && said.contains("manifest.json is missing"), "{said}");
+}
