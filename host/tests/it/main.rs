@@ -3,6 +3,7 @@
 //! Needs what `cargo xtask setup` makes; `cargo xtask test` does that first.
 
 mod author;
+mod author_scripts;
 mod bad_input;
 mod cli;
 mod client;
@@ -26,6 +27,7 @@ mod openapi;
 mod python_clients;
 mod receiver;
 mod reload;
+mod scripts;
 mod tls;
 mod tokens;
 mod traces;

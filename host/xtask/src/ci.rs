@@ -90,6 +90,11 @@ pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
     }
     // It builds the binary too, which the integration tests start. To build that alone before would compile much of it twice,
     // since what tests need besides turns on other features.
+    say("building the host and its tests");
+    cargo(root)
+        .args(["test", "--release", "--workspace", "--no-run"])
+        .run()?;
+    plugins::build_scripts(root)?;
     say("testing the host");
     // What the tests that build plugins call the compiler with, a variable a line.
     let compiler = Compiler::find(root)?.environment().into_iter();
