@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use selvedge_model::Runtime;
-use selvedge_plugin::{Sandbox, SandboxOptions, Spool, SpoolBounds};
+use selvedge_plugin::{Room, Sandbox, SandboxOptions, Spool, SpoolBounds};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -214,18 +214,32 @@ pub struct Node {
 ///
 /// # Errors
 ///
-/// Where the folder of compiled plugins cannot be used.
+/// Where the folder of compiled plugins cannot be used, or more instances are asked for than the process can hold.
 pub fn sandbox(config: &Config) -> Result<Sandbox, StartError> {
     let cache_dir: PathBuf = config.state.dir.join("plugins");
     let sandbox = SandboxOptions {
         instances_max: config.sandbox.instances_max,
         memory_max: config.sandbox.memory_max.0,
+        memory_total_max: config.sandbox.memory_total_max.map(|size| size.0),
         component_size_max: config.sandbox.component_size_max.0,
+        functions_max: config.sandbox.functions_max,
+        function_size_max: config.sandbox.function_size_max.0,
         observers_max: config.observe.workers,
         journals_dir: config.state.dir.join("journals"),
         ..SandboxOptions::new(cache_dir)
     };
     Ok(Sandbox::new(sandbox)?)
+}
+
+/// Says how many instances of plugins there may be: past the mappings that a process may have it would abort.
+fn tell_room(room: &Room) {
+    tracing::info!(
+        instances_max = room.instances_max,
+        instances_fit = room.instances_fit,
+        max_map_count = room.mappings_max,
+        memory_max = room.memory_max,
+        "room for instances of plugins"
+    );
 }
 
 /// ONNX Runtime, where a model needs it.
@@ -299,8 +313,10 @@ impl Node {
             .map_err(StartError::Tls)?;
         let metrics = Metrics::of_process().map_err(StartError::Metrics)?;
         let database = Database::open(&config.state.dir)?;
+        let sandbox = sandbox(&config)?;
+        tell_room(&sandbox.room());
         let app = Arc::new(App {
-            sandbox: sandbox(&config)?,
+            sandbox,
             spool: spool(&config).map_err(StartError::Spool)?,
             runtime: runtime(&config)?,
             queue: Queue::open(database.clone(), &config.state.dir, config.observe.clone())?,

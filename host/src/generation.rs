@@ -238,11 +238,21 @@ async fn load_plugins(
     tell: &impl Fn(&str),
 ) -> (Vec<Attachments>, HashMap<String, Known>, Vec<String>) {
     let read = config.plugins.iter().map(|(name, plugin)| {
-        let grants = doers.grants(&plugin.allow);
-        let read = read_plugin(sandbox, name, plugin, &grants);
-        (name.as_str(), read.map(|plugin| (plugin, grants)))
+        let (grants, sandbox) = (doers.grants(&plugin.allow), sandbox.clone());
+        let (owned, settings) = (name.clone(), plugin.clone());
+        // A large component takes seconds to validate, and requests are served meanwhile.
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = read_plugin(&sandbox, &owned, &settings, &grants);
+            read.map(|plugin| (plugin, grants))
+        });
+        async move {
+            let read = reading.await;
+            let read = read.unwrap_or_else(|_| Err(format!("plugins.{name}: reading it panicked")));
+            (name.as_str(), read)
+        }
     });
-    let plugins: HashMap<&str, Result<Readable, String>> = read.collect();
+    let read = futures_util::future::join_all(read).await;
+    let plugins: HashMap<&str, Result<Readable, String>> = read.into_iter().collect();
     let limits: HashMap<&str, &config::Plugin> = config
         .plugins
         .iter()

@@ -73,6 +73,8 @@ pub(crate) struct Linked {
     pub(crate) identity: Arc<Identity>,
     pub(crate) startup: Startup,
     pub(crate) config: String,
+    /// How many linear memories an instance has.
+    pub(crate) memories: usize,
 }
 
 impl Linked {
@@ -210,7 +212,7 @@ impl Attachment {
     /// Where the plugin failed, trapped or went over a limit: the events are to be given again.
     pub async fn observe(&self, events: &[Event]) -> Result<(), CallError> {
         // Nobody waits for it, so it waits for its turn as long as that takes. The semaphore is never closed.
-        let _slot = self.shared.observers.free.acquire().await.ok();
+        let _slot = self.shared.observers.acquire().await.ok();
         let wall_time = self.linked.identity.limits.observe_wall_time;
         let deadline = tokio::time::Instant::now() + wall_time;
         let result = self.until(deadline, wall_time, self.linked.observe(events)).await;
@@ -253,10 +255,7 @@ impl Attachment {
     async fn bounded<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         let wall_time = self.linked.identity.limits.wall_time;
         let deadline = tokio::time::Instant::now() + wall_time;
-        let slots = &self.shared.slots;
-        let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline, slots.free.acquire()).await else {
-            return Err(Fault::Busy(slots.count));
-        };
+        let _slot = self.shared.slots.take(self.linked.memories, deadline).await?;
         self.until(deadline, wall_time, call).await
     }
 

@@ -6,9 +6,9 @@ use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use crate::attachment::{Linked, Startup};
-use crate::error::Fault;
+use crate::error::{Fault, Scarce};
 use crate::state::{Phase, State};
-use crate::value::{Request, cut};
+use crate::value::{Request, safe};
 
 /// Frames of a trap's backtrace that go into its message.
 const FRAMES_MAX: usize = 6;
@@ -80,7 +80,7 @@ pub(crate) fn classify(error: &wasmtime::Error, limits: &crate::Limits) -> Fault
         return fault.clone();
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        return Fault::Busy(0);
+        return Fault::Busy(Scarce::Pool);
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
         return Fault::Handles(limits.handles);
@@ -114,7 +114,7 @@ fn untyped(error: &wasmtime::Error, limits: &crate::Limits) -> Fault {
     if text.contains("resource table has no free keys") || text.contains("handle limit exceeded") {
         return Fault::Handles(limits.handles);
     }
-    Fault::Abi(cut(&text, 1024).to_owned())
+    Fault::Abi(safe(&text, 1024))
 }
 
 fn backtrace(error: &wasmtime::Error) -> String {
@@ -126,7 +126,7 @@ fn backtrace(error: &wasmtime::Error) -> String {
         .iter()
         .filter_map(|frame| frame.func_name())
         .take(FRAMES_MAX)
-        .map(|name| cut(name, 120).to_owned())
+        .map(|name| safe(name, 120))
         .collect();
     if names.is_empty() {
         String::new()

@@ -94,6 +94,28 @@ pub enum LoadError {
     /// The system gives no thread for the ticker.
     #[error("the system gives no thread: {0}")]
     Thread(std::io::Error),
+    /// More instances than the process may have mappings for.
+    #[error(
+        "`sandbox.instances_max` ({asked}) is more than the process can hold: at most {fit} fit into vm.max_map_count ({mappings_max}); lower it, or run `sysctl -w vm.max_map_count={needed}`"
+    )]
+    TooManyInstances {
+        /// What is configured.
+        asked: usize,
+        /// How many fit.
+        fit: usize,
+        /// Mappings that the process may have.
+        mappings_max: usize,
+        /// How many would be enough.
+        needed: usize,
+    },
+    /// Compiling it would take too long.
+    #[error("{what} (`{key}`); a node does not compile what would hold it up")]
+    TooMuchCode {
+        /// What there is too much of, with the numbers.
+        what: String,
+        /// The limit's key.
+        key: &'static str,
+    },
     /// The limit of this attachment is beyond what the sandbox has.
     #[error("`limits.memory` ({asked} bytes) is more than `sandbox.memory_max` ({max} bytes)")]
     MemoryBeyondPool {
@@ -154,6 +176,9 @@ pub enum Fault {
     /// It broke the rules of the component model: a bad pointer, text that is not UTF-8, a handle that is none.
     #[error("broke the component model's rules: {0}")]
     Abi(String),
+    /// It answered with JSON that is none, or that nests too deep.
+    #[error("answered with JSON that cannot be read: {0}")]
+    Json(String),
     /// It answered with a choice that the stream does not have.
     #[error("answered with choice {found}, and the stream has {count}")]
     Choice {
@@ -172,9 +197,29 @@ pub enum Fault {
         /// Whether the same call may succeed later.
         retryable: bool,
     },
-    /// All instances are taken, and none came free within `limits.wall_time`.
-    #[error("could not run: all {0} instances are taken (`sandbox.instances_max`)")]
-    Busy(usize),
+    /// Its stream's answers together are too long.
+    #[error("answered with more bytes on one stream than it may (`limits.stream_output`, {0})")]
+    StreamOutput(usize),
+    /// There is no room for it beside the others, and none came free within `limits.wall_time`.
+    #[error("could not run: {0}")]
+    Busy(Scarce),
+}
+
+/// What all instances have together, and there was not enough of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Scarce {
+    /// Instances.
+    #[error("all {0} instances are taken (`sandbox.instances_max`)")]
+    Instances(usize),
+    /// Mappings, of which a process may have so many.
+    #[error("instances take all mappings that the process can spare (vm.max_map_count, {0})")]
+    Mappings(usize),
+    /// Memory, in bytes.
+    #[error("all instances together have the memory that they may (`sandbox.memory_total_max`, {0} bytes)")]
+    Memory(usize),
+    /// What a component is made of: memories, tables, stacks.
+    #[error("the pool of instances has no place left")]
+    Pool,
 }
 
 impl Fault {
@@ -187,11 +232,12 @@ impl Fault {
             Self::Memory(_) => "plugin-memory-limit",
             Self::Table(_) => "plugin-table-limit",
             Self::HostBytes(_) => "plugin-host-bytes-limit",
-            Self::Output { .. } => "plugin-output-limit",
+            Self::Output { .. } | Self::StreamOutput(_) => "plugin-output-limit",
             Self::Handles(_) => "plugin-handles-limit",
             Self::Stack => "plugin-stack-overflow",
             Self::Trap(_) => "plugin-trap",
             Self::Abi(_) => "plugin-abi",
+            Self::Json(_) => "plugin-bad-json",
             Self::Choice { .. } => "plugin-bad-choice",
             Self::Failed { .. } => "plugin-failed",
             Self::Busy(_) => "plugins-busy",

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{
+    BinaryReaderError, ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures,
+};
 
 use crate::error::LoadError;
 use crate::manifest::{self, Manifest};
@@ -27,8 +29,45 @@ pub struct Plugin {
     pub imports: Vec<String>,
     /// The interfaces that it exports.
     pub exports: Vec<String>,
+    /// How much of it there is to compile.
+    pub code: Code,
     /// Why its memory cannot be snapshotted; none where it can.
     pub mutation: Option<String>,
+}
+
+/// What a compiler has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Code {
+    /// Functions of all its modules.
+    pub functions: usize,
+    /// Bytes of the longest one.
+    pub function_size: usize,
+}
+
+impl Code {
+    /// Checks it against the limits.
+    ///
+    /// # Errors
+    ///
+    /// What there is too much of.
+    pub(crate) fn check(self, functions_max: usize, function_size_max: usize) -> Result<(), LoadError> {
+        if self.functions > functions_max {
+            return Err(LoadError::TooMuchCode {
+                what: format!("it has {} functions, more than {functions_max}", self.functions),
+                key: "sandbox.functions_max",
+            });
+        }
+        if self.function_size > function_size_max {
+            return Err(LoadError::TooMuchCode {
+                what: format!(
+                    "a function of it has {} bytes, more than {function_size_max}",
+                    self.function_size
+                ),
+                key: "sandbox.function_size_max",
+            });
+        }
+        Ok(())
+    }
 }
 
 /// A place in the life of a request where a plugin is called.
@@ -90,13 +129,12 @@ impl Plugin {
             });
         }
         check_kind(&bytes)?;
+        // Before it is validated, which takes a time that grows with the square of the depth.
+        let surface = Surface::read(&bytes)?;
         let features = WasmFeatures::default();
         Validator::new_with_features(features)
             .validate_all(&bytes)
-            .map_err(|error| {
-                not_a_component(format!("the component is damaged: {error}"), "build it again")
-            })?;
-        let surface = Surface::read(&bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
+            .map_err(damaged)?;
         let plugin = Self {
             name: name.into(),
             digest: Sha256::digest(&bytes).into(),
@@ -107,6 +145,7 @@ impl Plugin {
                 .collect(),
             mutation: mutation::find(&bytes).map_err(|error| LoadError::Compile(error.to_string()))?,
             bytes,
+            code: surface.code,
             imports: surface.imports,
             exports: surface.exports,
         };
@@ -153,6 +192,10 @@ fn list(names: &[String]) -> String {
         .join(", ")
 }
 
+fn damaged(error: BinaryReaderError) -> LoadError {
+    not_a_component(format!("the component is damaged: {error}"), "build it again")
+}
+
 fn not_a_component(what: String, remedy: &'static str) -> LoadError {
     LoadError::NotAComponent { what, remedy }
 }
@@ -187,33 +230,48 @@ fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
+/// How deep components and modules may lie in each other; what toolchains compose has a depth of three or four.
+const DEPTH_MAX: usize = 32;
+
 /// Imports, exports and custom sections of the outermost component.
 #[derive(Default)]
 struct Surface {
     imports: Vec<String>,
     exports: Vec<String>,
     manifests: Vec<Vec<u8>>,
+    code: Code,
 }
 
 impl Surface {
-    fn read(bytes: &[u8]) -> Result<Self, wasmparser::BinaryReaderError> {
+    fn read(bytes: &[u8]) -> Result<Self, LoadError> {
         let mut surface = Self::default();
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(bytes) {
-            match payload? {
+            match payload.map_err(damaged)? {
                 Payload::Version {
                     encoding: Encoding::Component | Encoding::Module,
                     ..
-                } => depth += 1,
+                } if depth == DEPTH_MAX => {
+                    let what = format!("components nest in it more than {DEPTH_MAX} deep");
+                    return Err(not_a_component(what, "flatten it"));
+                }
+                Payload::Version { .. } => depth += 1,
                 Payload::End(_) => depth -= 1,
+                Payload::CodeSectionEntry(body) => {
+                    let size = body.range().len();
+                    surface.code.functions += 1;
+                    surface.code.function_size = surface.code.function_size.max(size);
+                }
                 Payload::ComponentImportSection(section) if depth == 1 => {
                     for import in section {
-                        surface.imports.push(import?.name.name.to_owned());
+                        surface
+                            .imports
+                            .push(import.map_err(damaged)?.name.name.to_owned());
                     }
                 }
                 Payload::ComponentExportSection(section) if depth == 1 => {
                     for export in section {
-                        let export = export?;
+                        let export = export.map_err(damaged)?;
                         if export.kind == ComponentExternalKind::Instance {
                             surface.exports.push(export.name.name.to_owned());
                         }

@@ -20,6 +20,8 @@ pub struct Limits {
     pub host_bytes: usize,
     /// Bytes of what one call answers, without its framing. Default 4 MiB.
     pub output: usize,
+    /// Bytes of what all calls on one stream answer together. Default 32 MiB: many times what a model writes.
+    pub stream_output: usize,
     /// Host resources that an instance may hold at once, such as tensors and streams. Default 1,024.
     pub handles: usize,
     /// CPU time of one call of an observer. Default 1 s: it is given many events at once, and nobody waits for it.
@@ -47,6 +49,7 @@ impl Default for Limits {
             table_elements: 50_000,
             host_bytes: 8 << 20,
             output: 4 << 20,
+            stream_output: 32 << 20,
             handles: 1024,
             observe_time: Duration::from_secs(1),
             observe_wall_time: Duration::from_secs(30),

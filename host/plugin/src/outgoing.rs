@@ -4,7 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,8 @@ use http_body_util::{BodyExt, Limited};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use crate::grant::Origin;
-use crate::state::{Identity, Phase};
+use crate::state::{Identity, Phase, take_log};
+use crate::value::cut;
 
 /// A body that comes bit by bit.
 pub type CallBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -74,16 +75,22 @@ pub(crate) struct Http {
 pub(crate) struct Hooks {
     pub(crate) identity: Arc<Identity>,
     pub(crate) phase: Phase,
+    /// What the call may still log.
+    log_left: Arc<Mutex<usize>>,
 }
 
 impl Http {
-    pub(crate) fn new(identity: &Arc<Identity>, phase: Phase) -> Self {
+    pub(crate) fn new(identity: &Arc<Identity>, phase: Phase, log_left: &Arc<Mutex<usize>>) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELDS_LEN_MAX);
         let identity = Arc::clone(identity);
         Self {
             context,
-            hooks: Hooks { identity, phase },
+            hooks: Hooks {
+                identity,
+                phase,
+                log_left: Arc::clone(log_left),
+            },
         }
     }
 }
@@ -98,55 +105,68 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Rest,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Rest), Error>> + Send> {
-        let (identity, phase) = (Arc::clone(&self.identity), self.phase);
+        let caller = Self {
+            identity: Arc::clone(&self.identity),
+            phase: self.phase,
+            log_left: Arc::clone(&self.log_left),
+        };
         Box::new(async move {
-            let response = send(&identity, phase, request, options.unwrap_or_default()).await?;
+            let response = caller.send(request, options.unwrap_or_default()).await?;
             Ok((response, Box::new(std::future::ready(Ok(()))) as Rest))
         })
     }
 }
 
-async fn send(
-    identity: &Identity,
-    phase: Phase,
-    request: Request<WasiBody>,
-    options: RequestOptions,
-) -> Result<Response<WasiBody>, Error> {
-    let granted = Origin::of(request.uri()).and_then(|wanted| {
-        let mut granted = identity.grants.http.iter();
-        granted.find(|origin| origin.is_same(&wanted)).cloned()
-    });
-    let (Some(origin), Some(caller), true) = (granted, &identity.grants.caller, phase != Phase::Configure)
-    else {
-        let (plugin, endpoint) = (&*identity.plugin, &*identity.endpoint);
-        let uri = request.uri();
+impl Hooks {
+    async fn send(
+        &self,
+        request: Request<WasiBody>,
+        options: RequestOptions,
+    ) -> Result<Response<WasiBody>, Error> {
+        let identity = &self.identity;
+        let granted = Origin::of(request.uri()).and_then(|wanted| {
+            let mut granted = identity.grants.http.iter();
+            granted.find(|origin| origin.is_same(&wanted)).cloned()
+        });
+        let may = self.phase != Phase::Configure;
+        let (Some(origin), Some(caller), true) = (granted, &identity.grants.caller, may) else {
+            self.log_denial(request.uri());
+            return Err(Error::HttpRequestDenied);
+        };
+        let request = request.map(|body| body.map_err(io::Error::other).boxed_unsync());
+        let time_max = options
+            .first_byte_timeout
+            .unwrap_or(FIRST_BYTE_TIME_MAX)
+            .min(FIRST_BYTE_TIME_MAX);
+        let called = tokio::time::timeout(time_max, caller.call(origin, request)).await;
+        let response = called.unwrap_or(Err(CallFailure::TimedOut)).map_err(|failure| {
+            let (plugin, endpoint) = (&*identity.plugin, &*identity.endpoint);
+            tracing::debug!(target: "plugin", plugin, endpoint, %failure, "a call failed");
+            told(failure)
+        })?;
+        Ok(response.map(|body| {
+            Limited::new(body, ANSWER_LEN_MAX)
+                .map_err(|error| match error.downcast::<io::Error>() {
+                    Ok(error) => Error::InternalError(Some(error.to_string())),
+                    Err(_) => Error::HttpResponseBodySize(Some(ANSWER_LEN_MAX as u64)),
+                })
+                .boxed_unsync()
+        }))
+    }
+
+    /// Says where the plugin wanted to call, as long as it may log: it may want to a million times.
+    fn log_denial(&self, uri: &http::Uri) {
+        let (plugin, endpoint) = (&*self.identity.plugin, &*self.identity.endpoint);
         let place = format!(
             "{}://{}",
             uri.scheme_str().unwrap_or_default(),
             uri.host().unwrap_or_default()
         );
-        tracing::warn!(target: "plugin", plugin, endpoint, place, "a call to a host that is not granted (`allow = {{ http = [..] }}`)");
-        return Err(Error::HttpRequestDenied);
-    };
-    let request = request.map(|body| body.map_err(io::Error::other).boxed_unsync());
-    let time_max = options
-        .first_byte_timeout
-        .unwrap_or(FIRST_BYTE_TIME_MAX)
-        .min(FIRST_BYTE_TIME_MAX);
-    let called = tokio::time::timeout(time_max, caller.call(origin, request)).await;
-    let response = called.unwrap_or(Err(CallFailure::TimedOut)).map_err(|failure| {
-        let (plugin, endpoint) = (&*identity.plugin, &*identity.endpoint);
-        tracing::debug!(target: "plugin", plugin, endpoint, %failure, "a call failed");
-        told(failure)
-    })?;
-    Ok(response.map(|body| {
-        Limited::new(body, ANSWER_LEN_MAX)
-            .map_err(|error| match error.downcast::<io::Error>() {
-                Ok(error) => Error::InternalError(Some(error.to_string())),
-                Err(_) => Error::HttpResponseBodySize(Some(ANSWER_LEN_MAX as u64)),
-            })
-            .boxed_unsync()
-    }))
+        if let Some((len, _)) = take_log(&self.log_left, place.len()) {
+            let place = cut(&place, len);
+            tracing::warn!(target: "plugin", plugin, endpoint, place, "a call to a host that is not granted (`allow = {{ http = [..] }}`)");
+        }
+    }
 }
 
 /// What a plugin is told of a failure: its kind. Addresses and the like are for the log.

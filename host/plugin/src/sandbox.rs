@@ -14,10 +14,12 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::attachment::{AttachOptions, Attachment, Start, Startup};
 use crate::cache::Cache;
+use crate::compiler::Compiler;
 use crate::error::LoadError;
 use crate::grant::Grants;
 use crate::inspect::Plugin;
 use crate::link;
+use crate::room::{self, Budget, Room, Slots};
 use crate::snapshot::Workshop;
 use crate::state::{Identity, Metrics, State};
 use crate::ticker::Ticker;
@@ -32,13 +34,22 @@ pub struct SandboxOptions {
     /// Instances of observers alive at once, besides the others: what happens in the background takes none from requests.
     /// Default 8.
     pub observers_max: usize,
-    /// Instances alive at once, at most; a call beyond waits. Default 256, at most 8,000: each takes several mappings of
-    /// the process, of which Linux gives 65,530.
+    /// Instances alive at once, at most; a call beyond waits. Default 256, at most 8,000, and no more than the process may
+    /// have mappings for: see [`Room`].
     pub instances_max: usize,
     /// The most memory that any attachment's `limits.memory` may be. Default 256 MiB.
     pub memory_max: usize,
+    /// The most memory that all instances may have together, in bytes. Default: half of what the machine has, or of what the
+    /// process's control group may have.
+    pub memory_total_max: Option<usize>,
+    /// Mappings that the process may have. Default: the system's `vm.max_map_count`.
+    pub mappings_max: Option<usize>,
     /// The longest component that is read. Default 64 MiB.
     pub component_size_max: usize,
+    /// Functions that a component may have. Default 100,000, three times what a whole JavaScript engine has.
+    pub functions_max: usize,
+    /// Bytes of its longest function. Default 1 MiB; a compiler's time and memory grow faster than a function.
+    pub function_size_max: usize,
 }
 
 impl SandboxOptions {
@@ -51,7 +62,11 @@ impl SandboxOptions {
             observers_max: 8,
             instances_max: 256,
             memory_max: 256 << 20,
+            memory_total_max: None,
+            mappings_max: None,
             component_size_max: 64 << 20,
+            functions_max: 100_000,
+            function_size_max: 1 << 20,
         }
     }
 }
@@ -66,8 +81,11 @@ pub struct Sandbox {
 pub(crate) struct Shared {
     pub(crate) ticker: Ticker,
     pub(crate) slots: Slots,
-    pub(crate) observers: Slots,
+    pub(crate) observers: Semaphore,
+    budget: Arc<Budget>,
+    room: Room,
     engine: Engine,
+    compiler: Compiler,
     linker: Linker<State>,
     cache: Cache,
     journals_dir: Arc<Path>,
@@ -78,34 +96,24 @@ pub(crate) struct Shared {
     compiling: Mutex<HashMap<[u8; 32], Arc<Mutex<()>>>>,
 }
 
-/// The instances that may be alive at once.
-pub(crate) struct Slots {
-    pub(crate) free: Arc<Semaphore>,
-    pub(crate) count: usize,
-}
-
-impl Slots {
-    fn new(count: usize) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(count)),
-            count,
-        }
-    }
-}
-
 impl Sandbox {
     /// Starts the engine and its ticker.
     ///
     /// # Errors
     ///
-    /// Where the cache folder cannot be used, or the machine gives no thread or no memory at all.
+    /// Where the cache folder cannot be used, more instances are asked for than fit, or the machine gives no thread or no
+    /// memory at all.
     pub fn new(options: SandboxOptions) -> Result<Self, LoadError> {
         let cache = Cache::open(&options.cache_dir)?;
+        let memory_total_max = options.memory_total_max.unwrap_or_else(room::half_of_memory);
+        let memory_total_max = memory_total_max.max(options.memory_max);
+        let room = Room::check(options.instances_max, options.mappings_max, memory_total_max)?;
         let (engine, pooled) = engine(&options)?;
         let linker = link::linker(&engine).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(LoadError::Thread)?;
-        let slots = Slots::new(options.instances_max);
-        let observers = Slots::new(options.observers_max);
+        let slots = Slots::new(&room, pooled);
+        let observers = Semaphore::new(options.observers_max);
+        let budget = Arc::new(Budget::new(room.memory_max));
         let journals_dir = options.journals_dir.as_path().into();
         let compilations = AtomicU64::new(0);
         let compiling = Mutex::default();
@@ -113,8 +121,11 @@ impl Sandbox {
             ticker,
             slots,
             observers,
+            budget,
+            room,
             journals_dir,
             engine,
+            compiler: Compiler::start()?,
             linker,
             cache,
             options,
@@ -134,7 +145,11 @@ impl Sandbox {
     ///
     /// Where it is no plugin, or imports or wants what nothing grants.
     pub fn read(&self, name: &str, bytes: Bytes, grants: &Grants) -> Result<Plugin, LoadError> {
-        let plugin = Plugin::read(name, bytes, self.shared.options.component_size_max)?;
+        let options = &self.shared.options;
+        let plugin = Plugin::read(name, bytes, options.component_size_max)?;
+        plugin
+            .code
+            .check(options.functions_max, options.function_size_max)?;
         check_imports(&plugin, grants)?;
         link::check_wants(&plugin.name, &plugin.manifest.wants, grants)?;
         Ok(plugin)
@@ -198,10 +213,12 @@ impl Sandbox {
             grants: options.grants,
             spent: options.spent,
             journals_dir: Arc::clone(&self.shared.journals_dir),
+            budget: Arc::clone(&self.shared.budget),
         });
         let shared = &self.shared;
         let workshop = Workshop {
             engine: &shared.engine,
+            compiler: &shared.compiler,
             linker: &shared.linker,
             cache: &shared.cache,
             plugin: &plugin,
@@ -253,7 +270,19 @@ impl Sandbox {
     /// Instances that are alive now.
     #[must_use]
     pub fn instances(&self) -> usize {
-        self.shared.slots.count - self.shared.slots.free.available_permits()
+        self.shared.slots.taken()
+    }
+
+    /// Memory that instances have now, all together, in bytes; tensors that the host holds for them included.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.shared.budget.used()
+    }
+
+    /// How many instances may be alive at once, and why not more.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.shared.room
     }
 }
 
@@ -290,7 +319,7 @@ fn engine(options: &SandboxOptions) -> Result<(Engine, bool), LoadError> {
 /// of a module takes nothing of the pool but its memories and tables.
 const CORE_INSTANCES_MAX: u32 = 64;
 const TABLES_MAX: u32 = 4;
-const MEMORIES_MAX: u32 = 2;
+pub(crate) const MEMORIES_MAX: u32 = 2;
 
 /// Elements of one table at most; `limits.table_elements` bounds an instance's tables together.
 pub const TABLE_ELEMENTS_MAX: usize = 50_000;

@@ -15,15 +15,18 @@ use crate::abi::v0_1::Stages;
 use crate::attachment::{Linked, Start, Startup};
 use crate::cache::{Cache, Key};
 use crate::call::{classify, store};
+use crate::compiler::Compiler;
 use crate::error::{Fault, LoadError};
 use crate::inspect::Plugin;
 use crate::manifest::SelfTest;
+use crate::sandbox::MEMORIES_MAX;
 use crate::state::{Identity, Phase, State};
 use crate::value::{Completion, Finish, Label, Output, Request, Usage};
 
 /// What a snapshot is made with.
 pub(crate) struct Workshop<'a> {
     pub(crate) engine: &'a Engine,
+    pub(crate) compiler: &'a Compiler,
     pub(crate) linker: &'a wasmtime::component::Linker<State>,
     pub(crate) cache: &'a Cache,
     pub(crate) plugin: &'a Plugin,
@@ -95,14 +98,14 @@ impl Workshop<'_> {
         if let Some(error) = reader.error {
             return Err(compile_error(error));
         }
-        let component = Component::new(self.engine, &bytes).map_err(compile_error)?;
+        let component = self.compiler.compile(self.engine, &bytes)?;
         self.compare(&instrumented, &component)?;
         Ok((component, startup))
     }
 
     /// The plain component; `configure` runs once all the same, so that a bad configuration is found now.
     fn build_unsnapshotted(&self, reason: String) -> Result<(Component, Startup), LoadError> {
-        let component = Component::new(self.engine, &self.plugin.bytes).map_err(compile_error)?;
+        let component = self.compiler.compile(self.engine, &self.plugin.bytes)?;
         self.configure(&component)?;
         Ok((component, Startup::Configure { reason }))
     }
@@ -113,7 +116,7 @@ impl Workshop<'_> {
         if let Some((component, _)) = self.cache.load(self.engine, &key)? {
             return Ok(component);
         }
-        let component = Component::new(self.engine, bytes).map_err(compile_error)?;
+        let component = self.compiler.compile(self.engine, bytes)?;
         let startup = Startup::Snapshot {
             entropy_frozen: false,
         };
@@ -203,6 +206,9 @@ impl Workshop<'_> {
             identity: Arc::clone(self.identity),
             startup,
             config: self.config.to_owned(),
+            memories: component
+                .resources_required()
+                .map_or(MEMORIES_MAX, |required| required.num_memories) as usize,
         })
     }
 }

@@ -11,14 +11,16 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::clock::{CoarseMonotonicClock, CoarseWallClock};
 use crate::error::Fault;
 use crate::grant::Grants;
 use crate::limits::Limits;
 use crate::log_stream::{Level, LogStream};
 use crate::outgoing::Http;
+use crate::room::Budget;
 use crate::spent::{Spent, Tally};
 use crate::ticker::TICK;
-use crate::value::{Request, cut};
+use crate::value::{Request, safe};
 
 /// Who the plugin is and what it may have: one for each attachment, shared by its stores.
 pub(crate) struct Identity {
@@ -29,6 +31,8 @@ pub(crate) struct Identity {
     pub(crate) headers: Vec<String>,
     /// What the operator grants it.
     pub(crate) grants: Grants,
+    /// The memory that all instances of the node have together.
+    pub(crate) budget: Arc<Budget>,
     /// Where its journals are.
     pub(crate) journals_dir: Arc<Path>,
     /// What the plugin recorded of the metrics that its manifest declares.
@@ -105,6 +109,8 @@ pub(crate) struct State {
 pub(crate) struct Usage {
     memory: usize,
     memory_max: usize,
+    /// Out of which `memory` is taken, and into which it goes back.
+    budget: Arc<Budget>,
     table_elements: usize,
     table_elements_max: usize,
     ticks: u64,
@@ -119,7 +125,7 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
-            usage: Usage::new(limits, time_max),
+            usage: Usage::new(&identity, time_max),
             log_left: Arc::new(Mutex::new(limits.log)),
             identity,
             request,
@@ -146,19 +152,15 @@ impl State {
     ///
     /// # Errors
     ///
-    /// [`Fault::Memory`] where both together are more than it may have.
+    /// [`Fault::Memory`] where both together are more than it may have, [`Fault::Busy`] where all instances together have
+    /// all that there is.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Fault> {
-        let total = self.usage.memory.saturating_add(bytes);
-        if total > self.usage.memory_max {
-            return Err(Fault::Memory(self.usage.memory_max));
-        }
-        self.usage.memory = total;
-        Ok(())
+        self.usage.take(bytes)
     }
 
     /// Gives such bytes back.
     pub(crate) fn release(&mut self, bytes: usize) {
-        self.usage.memory = self.usage.memory.saturating_sub(bytes);
+        self.usage.give(bytes);
     }
 
     /// Logs a line in the plugin's name; control characters are escaped, and what is beyond the limit is dropped.
@@ -172,14 +174,7 @@ impl State {
     /// What of a message is still within the limit, made safe for a log.
     fn log_share(&self, message: &str) -> Option<String> {
         let (len, last) = take_log(&self.log_left, message.len())?;
-        let mut safe = String::with_capacity(len);
-        for character in cut(message, len).chars() {
-            if character.is_control() {
-                safe.extend(character.escape_default());
-            } else {
-                safe.push(character);
-            }
-        }
+        let mut safe = safe(message, len);
         if last {
             safe.push_str(LOG_CUT);
         }
@@ -216,7 +211,9 @@ impl State {
             builder
                 .allow_tcp(false)
                 .allow_udp(false)
-                .max_random_size(64 << 10);
+                .max_random_size(64 << 10)
+                .wall_clock(CoarseWallClock)
+                .monotonic_clock(CoarseMonotonicClock::new());
             builder.build()
         })
     }
@@ -278,7 +275,7 @@ impl WasiHttpView for State {
         let (identity, phase) = (&self.identity, self.phase);
         let http = self
             .http
-            .get_or_insert_with(|| Box::new(Http::new(identity, phase)));
+            .get_or_insert_with(|| Box::new(Http::new(identity, phase, &self.log_left)));
         http.hooks.phase = phase;
         WasiHttpCtxView {
             hooks: &mut http.hooks,
@@ -289,10 +286,12 @@ impl WasiHttpView for State {
 }
 
 impl Usage {
-    fn new(limits: &Limits, time_max: Duration) -> Self {
+    fn new(identity: &Identity, time_max: Duration) -> Self {
+        let limits = &identity.limits;
         let mut usage = Self {
             memory: 0,
             memory_max: limits.memory,
+            budget: Arc::clone(&identity.budget),
             table_elements: 0,
             table_elements_max: limits.table_elements,
             ticks: 0,
@@ -301,6 +300,22 @@ impl Usage {
         };
         usage.begin(time_max);
         usage
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), Fault> {
+        let total = self.memory.saturating_add(bytes);
+        if total > self.memory_max {
+            return Err(Fault::Memory(self.memory_max));
+        }
+        self.budget.take(bytes)?;
+        self.memory = total;
+        Ok(())
+    }
+
+    fn give(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.memory);
+        self.memory -= bytes;
+        self.budget.give(bytes);
     }
 
     /// How much may be read for the plugin at once: not more than all its memory could hold.
@@ -324,6 +339,12 @@ impl Usage {
     }
 }
 
+impl Drop for Usage {
+    fn drop(&mut self) {
+        self.give(self.memory);
+    }
+}
+
 impl ResourceLimiter for Usage {
     /// Sums over all memories of the store; wasmtime's own limiter bounds each alone.
     fn memory_growing(
@@ -332,12 +353,8 @@ impl ResourceLimiter for Usage {
         desired: usize,
         _max: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let total = self.memory.saturating_sub(current).saturating_add(desired);
-        if total > self.memory_max {
-            return Err(wasmtime::Error::new(Fault::Memory(self.memory_max)));
-        }
-        self.memory = total;
-        Ok(true)
+        let taken = self.take(desired.saturating_sub(current));
+        taken.map(|()| true).map_err(wasmtime::Error::new)
     }
 
     fn table_growing(

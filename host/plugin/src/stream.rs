@@ -5,14 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use wasmtime::component::ResourceAny;
 
+use crate::abi::v0_1::Len;
 use crate::attachment::Attachment;
 use crate::call::{Live, classify};
 use crate::error::{CallError, Fault};
 use crate::inspect::Stage;
+use crate::room::Slot;
 use crate::value::{Chunk, Finish, Request, StreamAction, Usage};
 
 /// The plugin's part in one stream. Where it is dropped, the instance is gone with all it held.
@@ -24,7 +25,9 @@ pub struct StreamInstance {
     request: Arc<Request>,
     /// How long its calls took together.
     took: Duration,
-    _slot: OwnedSemaphorePermit,
+    /// Bytes of what it answered.
+    answered: usize,
+    _slot: Slot,
 }
 
 impl Drop for StreamInstance {
@@ -49,10 +52,8 @@ impl Attachment {
         let wall_time = linked.identity.limits.wall_time;
         let started = Instant::now();
         let deadline = started + wall_time;
-        let slots = &self.shared.slots;
-        let Ok(Ok(slot)) = timeout_at(deadline, Arc::clone(&slots.free).acquire_owned()).await else {
-            return Err(self.error(Fault::Busy(slots.count)));
-        };
+        let slot = self.shared.slots.take(linked.memories, deadline).await;
+        let slot = slot.map_err(|fault| self.error(fault))?;
         let open = async {
             let mut live = Live::start(linked, request).await?;
             let opened = linked.stages.open(&mut live.store, &live.instance).await;
@@ -71,6 +72,7 @@ impl Attachment {
             choices,
             request: Arc::clone(request),
             took: started.elapsed(),
+            answered: 0,
             _slot: slot,
         })
     }
@@ -99,8 +101,12 @@ impl StreamInstance {
         let checked = action.and_then(|action| {
             if let StreamAction::Emit(chunks) | StreamAction::Stop(chunks, _) = &action {
                 check(chunks, choices)?;
+                self.answered = self.answered.saturating_add(Len::len(chunks));
             }
-            Ok(action)
+            match linked.identity.limits.stream_output {
+                max if self.answered > max => Err(Fault::StreamOutput(max)),
+                _ => Ok(action),
+            }
         });
         checked.map_err(|fault| attachment.error(fault))
     }

@@ -172,6 +172,20 @@ pub(crate) fn cut(text: &str, len_max: usize) -> &str {
     &text[..text.floor_char_boundary(len_max)]
 }
 
+/// The same, made safe for a log: what a plugin says must not look like a line of the node's own.
+pub(crate) fn safe(text: &str, len: usize) -> String {
+    let text = cut(text, len);
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
 /// What a validator decided.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {

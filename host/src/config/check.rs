@@ -2,6 +2,7 @@
 
 mod edge;
 mod outside;
+mod sandbox;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -16,9 +17,6 @@ use super::upstream::Upstream;
 use super::{Auth, Config, ConfigError, Size};
 use crate::edge::ADMIN;
 use crate::router;
-
-/// The most instances that the process's mappings allow; see [`super::Sandbox`].
-const INSTANCES_MAX: usize = 8000;
 
 /// Texts that one model writes at once, at most: more share the same cores, each with a buffer of its own.
 const SLOTS_MAX: usize = 1024;
@@ -100,13 +98,7 @@ fn check_server(sections: &Sections, found: &mut Findings<'_>) {
     found.at_least_one("uploads.bytes_max".into(), uploads.bytes_max.0);
     found.at_least_one("uploads.caller_bytes_max".into(), uploads.caller_bytes_max.0);
     found.at_least_one("server.streams_max".into(), server.streams_max as usize);
-    let instances = sections.sandbox.instances_max;
-    if instances == 0 || instances > INSTANCES_MAX {
-        found.add(
-            "sandbox.instances_max",
-            format!("must be from 1 to {INSTANCES_MAX}, and is {instances}"),
-        );
-    }
+    sandbox::check(&sections.sandbox, found);
 }
 
 fn check_models(sections: &Sections, found: &mut Findings<'_>) {

@@ -53,6 +53,8 @@ pub struct Limits {
     pub host_bytes: Option<Size>,
     /// What one call may answer. Default 4 MiB.
     pub output: Option<Size>,
+    /// What all calls on one stream may answer together. Default 32 MiB.
+    pub stream_output: Option<Size>,
     /// Host resources held at once. Default 1,024.
     pub handles: Option<usize>,
     /// CPU time of an observer's call. Default `"1s"`.
@@ -85,6 +87,7 @@ impl Plugin {
             table_elements: limits.table_elements.unwrap_or(defaults.table_elements),
             host_bytes: size(limits.host_bytes, defaults.host_bytes),
             output: size(limits.output, defaults.output),
+            stream_output: size(limits.stream_output, defaults.stream_output),
             handles: limits.handles.unwrap_or(defaults.handles),
             observe_time: time(limits.observe_time, defaults.observe_time),
             observe_wall_time: time(limits.observe_wall_time, defaults.observe_wall_time),

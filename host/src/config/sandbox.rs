@@ -12,8 +12,15 @@ pub struct Sandbox {
     pub instances_max: usize,
     /// The most that a plugin's `limits.memory` may be. Default 256 MiB.
     pub memory_max: Size,
+    /// The most memory that all instances may have together. Default: half of what the machine has, or of what the process's
+    /// control group may have.
+    pub memory_total_max: Option<Size>,
     /// The longest component that is read. Default 64 MiB.
     pub component_size_max: Size,
+    /// Functions that a component may have. Default 100,000.
+    pub functions_max: usize,
+    /// The longest function that is compiled. Default 1 MiB.
+    pub function_size_max: Size,
 }
 
 impl Default for Sandbox {
@@ -21,7 +28,10 @@ impl Default for Sandbox {
         Self {
             instances_max: 256,
             memory_max: Size(256 << 20),
+            memory_total_max: None,
             component_size_max: Size(64 << 20),
+            functions_max: 100_000,
+            function_size_max: Size(1 << 20),
         }
     }
 }

@@ -354,11 +354,12 @@ fn describe_plugin(error: &CallError) -> Description<'_> {
         PluginFault::Memory(_) => failed("wanted more memory than it may have"),
         PluginFault::Table(_) => failed("wanted larger tables than it may have"),
         PluginFault::HostBytes(_) => failed("brought too many bytes into the host"),
-        PluginFault::Output { .. } => failed("gave too long an answer"),
+        PluginFault::Output { .. } | PluginFault::StreamOutput(_) => failed("gave too long an answer"),
         PluginFault::Handles(_) => failed("held too many resources"),
         PluginFault::Stack => failed("ran out of stack"),
         PluginFault::Trap(_) => failed("trapped"),
         PluginFault::Abi(_) => failed("broke the component model's rules"),
+        PluginFault::Json(_) => failed("answered with JSON that cannot be read"),
         PluginFault::Choice { .. } => failed("answered with a choice that the stream does not have"),
         PluginFault::Failed { retryable: false, .. } => failed("failed"),
         PluginFault::Failed { retryable: true, .. } => Description {
@@ -371,7 +372,7 @@ fn describe_plugin(error: &CallError) -> Description<'_> {
             ..Description::new(
                 503,
                 error.fault.code(),
-                "all instances of plugins are taken; try again",
+                "there is no room for another instance of a plugin; try again",
             )
         },
     }

@@ -271,6 +271,8 @@ fn failure(fault: &Fault) -> Failure {
         | Fault::Table(_)
         | Fault::HostBytes(_)
         | Fault::Output { .. }
+        | Fault::StreamOutput(_)
+        | Fault::Json(_)
         | Fault::Handles(_)
         | Fault::Stack
         | Fault::Trap(_)

@@ -273,7 +273,7 @@ fn hostile_config(deed: &str) -> String {
 }
 
 #[test]
-fn a_plugin_that_fails_on_a_stream_ends_it_with_an_event_and_frees_the_slot() {
+pub(crate) fn a_plugin_that_fails_on_a_stream_ends_it_with_an_event_and_frees_the_slot() {
     for (deed, code) in [
         ("trap-third", "plugin-trap"),
         ("loop", "plugin-time-limit"),

@@ -161,7 +161,7 @@ fn what_is_kept_is_there_for_the_next_request_and_the_next_start_and_in_bounds()
 }
 
 #[test]
-fn floods_and_hoards_end_alone() {
+pub(crate) fn floods_and_hoards_end_alone() {
     let dir = tempfile::tempdir().expect("a folder");
     let with = |step: Value| json!({ "store": "mine", "steps": [step] });
     let cases = [

@@ -16,6 +16,7 @@ mod frozen;
 mod generate;
 mod granted;
 mod host;
+mod hostile;
 mod lifetime;
 mod metrics;
 mod observe;

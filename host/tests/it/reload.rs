@@ -83,7 +83,7 @@ fn an_endpoint_that_is_added_serves_and_models_that_are_the_same_are_taken_over(
 }
 
 #[test]
-fn what_is_wrong_changes_nothing_and_is_named() {
+pub(crate) fn what_is_wrong_changes_nothing_and_is_named() {
     let node = Node::start("");
     let cases = [
         ("[server]\nlisten = 7\n".to_owned(), "server.listen"),
@@ -213,7 +213,7 @@ fn metrics_tell_of_what_a_reload_took_away_no_more_and_go_on_where_it_comes_back
 }
 
 #[test]
-fn reloads_do_not_meet_and_the_public_listener_has_none() {
+pub(crate) fn reloads_do_not_meet_and_the_public_listener_has_none() {
     let node = Node::start("");
     assert_eq!(
         node.host.client().send("POST", "/admin/reload", &[], b"").status,
@@ -237,7 +237,7 @@ fn reloads_do_not_meet_and_the_public_listener_has_none() {
 }
 
 #[test]
-fn requests_under_reloads_all_succeed_and_memory_does_not_grow() {
+pub(crate) fn requests_under_reloads_all_succeed_and_memory_does_not_grow() {
     let node = Node::start("");
     let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     let resident = || node.host.resident();

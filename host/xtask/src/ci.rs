@@ -53,6 +53,10 @@ fn clippy_and_docs(root: &Root) -> Result<()> {
             "hostile-stream",
             "--exclude",
             "hostile-observer",
+            "--exclude",
+            "hostile-answer",
+            "--exclude",
+            "hostile-http",
             "--all-targets",
             "--quiet",
         ])
@@ -83,6 +87,10 @@ pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
                 "hostile-stream",
                 "--exclude",
                 "hostile-observer",
+                "--exclude",
+                "hostile-answer",
+                "--exclude",
+                "hostile-http",
                 "--lib",
                 "--quiet",
             ])
@@ -145,6 +153,14 @@ pub(crate) fn bench(root: &Root, rest: &[String]) -> Result<()> {
                 _ => python::interpreter(root)?,
             };
             Tool::new(python).arg(script).args(rest).run()
+        }
+        Some((first, _)) if first == "attack" => {
+            let bench = ["--package", "selvedge", "--test", "it", "--"];
+            cargo(root)
+                .args(["test", "--release"])
+                .args(bench)
+                .args(["--ignored", "--nocapture", "hostile::figures::attack"])
+                .run()
         }
         _ => cargo(root)
             .args(["bench", "--profile", "release", "--workspace"])

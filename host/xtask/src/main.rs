@@ -31,7 +31,8 @@ usage: cargo xtask COMMAND
   lint       formatting, clippy and docs, with warnings denied
   tidy       the rules that no compiler keeps
   ci         lint, test, and `selvedge check` on every file in configs/
-  bench      the benches; `bench peers [embeddings|generation|upstream]` compares with other servers
+  bench      the benches; `bench peers [embeddings|generation|upstream]` compares with other servers,
+             `bench attack` asks what hostile plugins cost the others
 ";
 
 fn main() -> ExitCode {

@@ -27,6 +27,14 @@ enum Deed {
     BadChoice,
     /// Ends generation at the third call.
     StopThird,
+    /// Answers with 1 MiB each time.
+    Amplify,
+    /// Makes a million processors in place of one.
+    Million,
+    /// Never returns from the destructor.
+    LoopInDrop,
+    /// Drops another processor, whose destructor never returns.
+    DropOther,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +56,14 @@ impl lifecycle::Guest for Plugin {
 
 struct Processor {
     calls: Cell<u32>,
+}
+
+impl Drop for Processor {
+    fn drop(&mut self) {
+        while matches!(DEED.get(), Ok(Deed::LoopInDrop | Deed::DropOther)) {
+            black_box(());
+        }
+    }
 }
 
 impl stream_postprocessor::Guest for Plugin {
@@ -72,11 +88,26 @@ impl GuestProcessor for Processor {
                 choice: 0,
                 text: "x".repeat(6 << 20),
             }]),
+            Deed::Amplify => Action::Emit(vec![Chunk {
+                choice: 0,
+                text: "x".repeat(1 << 20),
+            }]),
+            Deed::Million => {
+                for _ in 0..1_000_000 {
+                    let one = stream_postprocessor::Processor::new(Self { calls: Cell::new(0) });
+                    std::mem::forget(one);
+                }
+                Action::Pass
+            }
+            Deed::DropOther => {
+                drop(stream_postprocessor::Processor::new(Self { calls: Cell::new(0) }));
+                Action::Pass
+            }
             Deed::BadChoice => Action::Emit(vec![Chunk {
                 choice: 7,
                 text: "x".to_owned(),
             }]),
-            Deed::Pass | Deed::TrapThird | Deed::StopThird => Action::Pass,
+            Deed::Pass | Deed::TrapThird | Deed::StopThird | Deed::LoopInDrop => Action::Pass,
         })
     }
 

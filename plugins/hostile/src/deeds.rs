@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use selvedge_sdk::{Failure, failure, logging, tensors::Tensor};
+use selvedge_sdk::{Failure, failure, logging, metrics, tensors::Tensor};
 use serde::Deserialize;
 
 /// What to do when the stage is called. `commit` answers what it found out.
@@ -50,6 +50,16 @@ pub enum Deed {
     Remember,
     /// Looks for the environment, a file and a socket.
     LookAround,
+    /// Looks for what an instance before it left in memory, and leaves something there.
+    Dig,
+    /// Panics with a message of 100 MB.
+    PanicHuge,
+    /// Records 20,000 metrics, each of another name.
+    MetricFlood,
+    /// Fails with a message that forges a line of the log.
+    FailForge,
+    /// Tells how fine its clocks are: the least step that it sees, in nanoseconds.
+    Clock,
 }
 
 struct Static<T>(Cell<T>);
@@ -84,6 +94,11 @@ impl Deed {
             Deed::Random => Ok(random().to_string()),
             Deed::Remember => Ok(remember().to_string()),
             Deed::LookAround => Ok(look_around()),
+            Deed::Dig => Ok(dig()),
+            Deed::PanicHuge => panic!("{}", "x".repeat(100_000_000)),
+            Deed::MetricFlood => Ok(metric_flood()),
+            Deed::FailForge => Err(failure("forged\n", FORGED)),
+            Deed::Clock => Ok(clock()),
         }
     }
 }
@@ -131,9 +146,11 @@ fn log_flood() -> Result<String, Failure> {
     Ok("logged".to_owned())
 }
 
+/// What looks like a line of the node's.
+const FORGED: &str = "innocent\n2026-01-01T00:00:00Z ERROR the node is on fire \u{1b}[31m";
+
 fn log_forge() -> Result<String, Failure> {
-    let forged = "innocent\n2026-01-01T00:00:00Z ERROR the node is on fire \u{1b}[31m";
-    logging::log(logging::Level::Info, forged, &[]);
+    logging::log(logging::Level::Info, FORGED, &[]);
     Ok("logged".to_owned())
 }
 
@@ -187,4 +204,41 @@ fn look_around() -> String {
     let file = std::fs::read("/etc/passwd").is_ok();
     let folder = std::fs::read_dir("/").is_ok();
     format!("environment {environment} arguments {arguments} file {file} folder {folder}")
+}
+
+/// Bytes that are dug through, and what is left in them.
+const GROUND_LEN: usize = 8 << 20;
+const BURIED: u8 = 0xa5;
+
+fn dig() -> String {
+    let layout = std::alloc::Layout::array::<u8>(GROUND_LEN).expect("it is short");
+    // SAFETY: the layout is not empty; the bytes are read as the memory has them, which WebAssembly defines.
+    let ground = unsafe { std::slice::from_raw_parts_mut(std::alloc::alloc(layout), GROUND_LEN) };
+    let found = ground.iter().filter(|byte| **black_box(byte) == BURIED).count();
+    ground.fill(BURIED);
+    black_box(ground);
+    format!("found {found}")
+}
+
+fn metric_flood() -> String {
+    for number in 0..20_000 {
+        metrics::counter_add(&format!("name_{number}"), 1);
+    }
+    "recorded".to_owned()
+}
+
+fn clock() -> String {
+    let step = |now: &dyn Fn() -> Duration| {
+        let start = now();
+        loop {
+            let later = now();
+            if later > start {
+                break (later - start).as_nanos();
+            }
+        }
+    };
+    let began = Instant::now();
+    let monotonic = step(&|| began.elapsed());
+    let wall = step(&|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    format!("monotonic {monotonic} wall {wall}")
 }

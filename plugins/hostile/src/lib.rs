@@ -10,7 +10,7 @@ selvedge_sdk::world!("validator-plugin");
 use deeds::Deed;
 use exports::selvedge::plugin::lifecycle;
 use exports::selvedge::plugin::validator::{self, Verdict};
-use selvedge_sdk::{Configured, Failure, Request};
+use selvedge_sdk::{Configured, Failure, Request, logging};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -38,6 +38,9 @@ impl validator::Guest for Plugin {
     fn validate(request: &Request) -> Result<Verdict, Failure> {
         let found = VALIDATE.get()?.commit()?;
         request.set_attribute("found", &found);
+        if !found.is_empty() {
+            logging::log(logging::Level::Info, &format!("found: {found}"), &[]);
+        }
         Ok(Verdict::Accept)
     }
 }

@@ -275,6 +275,48 @@ async fn deed_look_around_sees_nothing() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deed_dig_finds_nothing_of_the_instance_before() {
+    let sandbox = sandbox();
+    let hostile = hostile(&sandbox, "none", "dig").await.expect("attached");
+    for _ in 0..10 {
+        let request = request("{}");
+        hostile.validate(&request).await.expect("a verdict");
+        assert_eq!(request.attributes.find("found").as_deref(), Some("found 0"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deed_panic_huge_does_not_fit_into_its_memory() {
+    assert_eq!(fault_of("panic-huge").await, Fault::Memory(32 << 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deed_metric_flood_records_what_is_declared() {
+    let sandbox = sandbox();
+    let mut options = options(json!({ "validate": "metric-flood" }));
+    options.limits.time = Duration::from_secs(5);
+    options.limits.wall_time = Duration::from_secs(20);
+    let hostile = attach(&sandbox, "hostile", options).await.expect("attached");
+    hostile.validate(&request("{}")).await.expect("a verdict");
+    assert_eq!(hostile.metrics().into_keys().collect::<Vec<_>>(), ["declared"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deed_fail_forge_says_it_in_one_line() {
+    let fault = fault_of("fail-forge").await.to_string();
+    assert!(
+        fault.contains(r"innocent\n2026") && !fault.contains(char::is_control),
+        "{fault:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deed_clock_sees_milliseconds() {
+    let found = found_by("none", "clock").await;
+    assert_eq!(found.matches("000000").count(), 2, "{found}");
+}
+
 #[test]
 fn every_deed_has_a_test() {
     let deeds = std::fs::read_to_string(root().join("plugins/hostile/src/deeds.rs")).expect("the deeds");

@@ -5,6 +5,7 @@
 mod cases;
 mod components;
 mod hostile;
+mod room;
 mod sandbox;
 mod scripts;
 mod snapshot;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use metrics::gauge;
-use selvedge_plugin::Startup;
+use selvedge_plugin::{Sandbox, Startup};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -59,7 +59,7 @@ pub fn ready(app: &App, generation: &Generation, told: Told) -> Response {
     let body = json!({
         "status": word,
         "generation": generation.number,
-        "sandbox": { "pooled": app.sandbox().is_pooled(), "instances": app.sandbox().instances() },
+        "sandbox": sandbox_entry(app.sandbox()),
         "observe": {
             "waiting": held.waiting, "waiting_bytes": held.waiting_bytes, "dead": held.dead, "lost": app.queue().lost(),
         },
@@ -67,6 +67,17 @@ pub fn ready(app: &App, generation: &Generation, told: Told) -> Response {
         "endpoints": generation.endpoints.iter().map(endpoint_entry).collect::<Vec<_>>(),
     });
     respond::json(status, &body)
+}
+
+fn sandbox_entry(sandbox: &Sandbox) -> Value {
+    let room = sandbox.room();
+    json!({
+        "pooled": sandbox.is_pooled(),
+        "instances": sandbox.instances(),
+        "instances_max": room.instances_max,
+        "memory": sandbox.memory(),
+        "memory_max": room.memory_max,
+    })
 }
 
 /// `GET /metrics`: what is counted, in Prometheus's text format.

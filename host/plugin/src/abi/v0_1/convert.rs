@@ -8,19 +8,20 @@ use super::bindings::exports::selvedge::plugin::{
 };
 use super::bindings::selvedge::plugin::tensors::ElementType;
 use super::bindings::selvedge::plugin::types as wit;
+use super::json;
 use crate::error::Fault;
 use crate::limits::{MESSAGE_LEN_MAX, PROBLEMS_MAX};
 use crate::value::{
     Action, Chunk, Completion, Element, Event, Finish, Label, Output, Problem, Prompt, Rejection, Rendered,
-    Request, Step, StreamAction, Tensor, Usage, Verdict, cut,
+    Request, Step, StreamAction, Tensor, Usage, Verdict, cut, safe,
 };
 
 type NamedHandle = (String, Resource<Tensor>);
 
 pub(super) fn fault(failure: wit::Failure) -> Fault {
     Fault::Failed {
-        code: cut(&failure.code, 64).to_owned(),
-        message: cut(&failure.message, MESSAGE_LEN_MAX).to_owned(),
+        code: safe(&failure.code, 64),
+        message: safe(&failure.message, MESSAGE_LEN_MAX),
         retryable: failure.retryable,
     }
 }
@@ -94,13 +95,17 @@ pub(super) fn rendered(
     rendered: template::Rendered,
     table: &mut ResourceTable,
 ) -> wasmtime::Result<Rendered> {
+    rendered.params.as_deref().map(json::check).transpose()?;
     let prompt = match rendered.prompt {
         template::Prompt::Text(text) => Prompt::Text(text),
         template::Prompt::Texts(texts) => Prompt::Texts(texts),
         template::Prompt::Messages(turns) => {
             Prompt::Messages(turns.into_iter().map(|turn| (turn.role, turn.content)).collect())
         }
-        template::Prompt::MessagesJson(json) => Prompt::MessagesJson(json),
+        template::Prompt::MessagesJson(json) => {
+            json::check(&json)?;
+            Prompt::MessagesJson(json)
+        }
         template::Prompt::TokenIds(ids) => Prompt::TokenIds(ids),
         template::Prompt::Tensors(tensors) => Prompt::Tensors(owned(tensors, table)?),
     };
@@ -159,7 +164,10 @@ fn output(output: post::Output, table: &mut ResourceTable) -> wasmtime::Result<O
         }
         post::Output::Embeddings(vectors) => Output::Embeddings(vectors),
         post::Output::Tensors(tensors) => Output::Tensors(owned(tensors, table)?),
-        post::Output::Json(json) => Output::Json(json),
+        post::Output::Json(json) => {
+            json::check(&json)?;
+            Output::Json(json)
+        }
     })
 }
 
@@ -258,88 +266,6 @@ fn owned(tensors: Vec<NamedHandle>, table: &mut ResourceTable) -> wasmtime::Resu
         .into_iter()
         .map(|(name, handle)| Ok((name, table.delete(handle)?)))
         .collect()
-}
-
-/// Bytes of an answer, as `limits.output` counts them.
-pub(crate) trait Len {
-    /// Bytes of the texts, vectors and tensors in it, without framing.
-    fn len(&self) -> usize;
-}
-
-impl Len for Verdict {
-    fn len(&self) -> usize {
-        match self {
-            Self::Accept | Self::Amend(None) => 0,
-            Self::Amend(Some(body)) => body.len(),
-            Self::Reject(rejection) => rejection.len(),
-        }
-    }
-}
-
-/// An observer answers nothing.
-impl Len for () {
-    fn len(&self) -> usize {
-        0
-    }
-}
-
-impl Len for Rejection {
-    fn len(&self) -> usize {
-        let problems = self
-            .problems
-            .iter()
-            .map(|problem| problem.kind.len() + problem.msg.len());
-        self.code.len() + self.message.len() + problems.sum::<usize>()
-    }
-}
-
-impl Len for Rendered {
-    fn len(&self) -> usize {
-        let prompt = match &self.prompt {
-            Prompt::Text(text) | Prompt::MessagesJson(text) => text.len(),
-            Prompt::Texts(texts) => texts.iter().map(String::len).sum(),
-            Prompt::Messages(turns) => turns
-                .iter()
-                .map(|(role, content)| role.len() + content.len())
-                .sum(),
-            Prompt::TokenIds(ids) => 4 * ids.len(),
-            Prompt::Tensors(tensors) => tensors.iter().map(|(_, tensor)| tensor.data.len()).sum(),
-        };
-        prompt + self.params.as_ref().map_or(0, String::len)
-    }
-}
-
-impl Len for Vec<Chunk> {
-    fn len(&self) -> usize {
-        self.iter().map(|chunk| chunk.text.len()).sum()
-    }
-}
-
-impl Len for StreamAction {
-    fn len(&self) -> usize {
-        match self {
-            Self::Pass => 0,
-            Self::Emit(chunks) | Self::Stop(chunks, _) => Len::len(chunks),
-        }
-    }
-}
-
-impl Len for Action {
-    fn len(&self) -> usize {
-        match self {
-            Self::Pass => 0,
-            Self::Refuse(rejection) => rejection.len(),
-            Self::Replace(Output::Text(choices)) => choices.iter().map(String::len).sum(),
-            Self::Replace(Output::Labels(inputs)) => {
-                inputs.iter().flatten().map(|label| label.name.len() + 4).sum()
-            }
-            Self::Replace(Output::Embeddings(vectors)) => vectors.iter().map(|vector| 4 * vector.len()).sum(),
-            Self::Replace(Output::Tensors(tensors)) => {
-                tensors.iter().map(|(_, tensor)| tensor.data.len()).sum()
-            }
-            Self::Replace(Output::Json(json)) => json.len(),
-        }
-    }
 }
 
 pub(super) fn element(ty: ElementType) -> Element {

@@ -5,10 +5,12 @@
 mod convert;
 mod granted;
 mod imports;
+mod json;
+mod len;
 mod stages;
 
-pub(crate) use convert::Len;
 pub(crate) use imports::add_to_linker;
+pub(crate) use len::Len;
 pub(crate) use stages::{Outcome, Stages};
 
 /// What `wasmtime::component::bindgen` makes of `wit/`; its docs are the WIT's.

@@ -1,0 +1,120 @@
+//! What an attack costs the innocent: `cargo xtask bench attack`. Prints how long their requests take while nobody attacks and
+//! while every hostile guest does in turn, and the ratio; asserts no time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::guest;
+use super::siege::{Attacker, node};
+use crate::client::Client;
+use crate::host::TestHost;
+
+/// How long is measured without an attack.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// How often an innocent request is sent.
+const EVERY: Duration = Duration::from_millis(2);
+
+const ROUNDS: usize = 3;
+
+/// Deeds of the plugin `hostile` in a request.
+const DEEDS: [&str; 15] = [
+    "loop",
+    "memory-bomb",
+    "stack-overflow",
+    "huge-result",
+    "panic",
+    "trap",
+    "fail",
+    "sleep",
+    "print-flood",
+    "log-flood",
+    "log-forge",
+    "host-memory",
+    "handle-leak",
+    "dig",
+    "metric-flood",
+];
+
+/// Deeds of the plugin `hostile-answer`.
+const ANSWERS: [(&str, &str); 6] = [
+    ("render", "many-texts"),
+    ("render", "token-ids"),
+    ("render", "deep-params"),
+    ("render", "not-a-number"),
+    ("process", "deep-json"),
+    ("process", "bad-status"),
+];
+
+#[test]
+#[ignore = "a bench, which prints figures: `cargo xtask bench attack`"]
+#[expect(clippy::print_stdout, reason = "what a bench is for")]
+fn attack() {
+    let texts = guest::IN_A_REQUEST.map(|(name, guest, _)| (name.to_owned(), Attacker::text(&guest)));
+    let deeds = DEEDS.map(|deed| (format!("deed-{deed}"), Attacker::deed(deed)));
+    let answers = ANSWERS.map(|(stage, deed)| {
+        let attacker = Attacker::built("hostile-answer", json!({ stage: deed }));
+        (format!("answer-{deed}"), attacker)
+    });
+    let attackers: Vec<(String, Attacker)> = texts.into_iter().chain(deeds).chain(answers).collect();
+    let named: Vec<(&str, &Attacker)> = attackers.iter().map(|(name, it)| (name.as_str(), it)).collect();
+    let dir = tempfile::tempdir().expect("a folder");
+    let host = TestHost::start(&node(&named, dir.path()));
+    let client = host.client();
+    println!(
+        "{} hostile guests in turn, an innocent request each {EVERY:?}",
+        named.len()
+    );
+    for _ in 0..ROUNDS {
+        let quiet = latencies(client, || std::thread::sleep(QUIET));
+        for at_once in [1, 4] {
+            let attacked = latencies(client, || {
+                std::thread::scope(|scope| {
+                    for _ in 0..at_once {
+                        scope.spawn(|| {
+                            for (name, _) in &named {
+                                client.post(&format!("/{name}"), r#"{"text":"hello"}"#);
+                            }
+                        });
+                    }
+                });
+            });
+            let of = |of_100: usize| (at(&quiet, of_100), at(&attacked, of_100));
+            let ((p50, p50_attacked), (p99, p99_attacked)) = (of(50), of(99));
+            println!(
+                "attackers {at_once}: p50 {p50:?} -> {p50_attacked:?}   p99 {p99:?} -> {p99_attacked:?}   ratio {:.2}   ({} and {} requests)",
+                p99_attacked.as_secs_f64() / p99.as_secs_f64(),
+                quiet.len(),
+                attacked.len(),
+            );
+        }
+    }
+}
+
+/// How long innocent requests take while something is done, in order.
+fn latencies(client: Client, meanwhile: impl FnOnce()) -> Vec<Duration> {
+    let over = AtomicBool::new(false);
+    let mut taken = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut taken = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let started = Instant::now();
+                assert_eq!(client.post("/classify", r#"{"text":"hello"}"#).status, 200);
+                taken.push(started.elapsed());
+                std::thread::sleep(EVERY.saturating_sub(started.elapsed()));
+            }
+            taken
+        });
+        meanwhile();
+        over.store(true, Ordering::Relaxed);
+        asking.join().expect("no panic")
+    });
+    taken.sort_unstable();
+    taken
+}
+
+fn at(sorted: &[Duration], of_100: usize) -> Duration {
+    sorted[sorted.len() * of_100 / 100]
+}

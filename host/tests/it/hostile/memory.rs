@@ -1,0 +1,198 @@
+//! Plugins that take memory: their own, the host's, and what all of them have together.
+
+use serde_json::json;
+
+use super::guest::{self, Guest, HARMLESS};
+use super::protocol::{streams, words};
+use super::siege::Attacker;
+
+#[test]
+pub(crate) fn case_12_memory_grown_for_ever() {
+    Attacker::deed("memory-bomb")
+        .attack()
+        .ends_alone("plugin-memory-limit");
+}
+
+#[test]
+pub(crate) fn case_13_ten_thousand_instances_in_one() {
+    for count in [10_000, 900] {
+        Attacker::bytes(guest::crowd(count))
+            .attack()
+            .was_refused(&["instances"]);
+    }
+    let memories = Guest {
+        declarations: "(memory $second 1) (memory $third 1) (memory $fourth 1)",
+        ..HARMLESS
+    };
+    Attacker::text(&memories).attack().was_refused(&["memor"]);
+}
+
+#[test]
+pub(crate) fn case_14_more_memory_from_the_start_than_it_may_have() {
+    for (pages, word) in [("1024", "limits.memory"), ("8192", "memory")] {
+        let guest = Guest {
+            memory: pages,
+            ..HARMLESS
+        };
+        Attacker::text(&guest).attack().was_refused(&[word]);
+    }
+}
+
+#[test]
+pub(crate) fn case_15_tables_grown_for_ever() {
+    Attacker::text(&guest::TABLE_BOMB)
+        .attack()
+        .ends_alone("plugin-table-limit");
+    let huge = Guest {
+        declarations: "(table $table 1000000000 funcref)",
+        ..HARMLESS
+    };
+    Attacker::text(&huge).attack().was_refused(&["table"]);
+}
+
+#[test]
+pub(crate) fn case_16_answers_of_gigabytes() {
+    Attacker::text(&guest::BODY_OUT_OF_BOUNDS)
+        .attack()
+        .ends_alone("plugin-abi");
+    Attacker::text(&guest::BODY_TOO_LONG)
+        .attack()
+        .ends_alone("plugin-host-bytes-limit");
+}
+
+#[test]
+pub(crate) fn case_17_lists_of_a_million_nothings() {
+    Attacker::text(&guest::LIST_OF_NOTHING)
+        .attack()
+        .ends_alone("plugin-host-bytes-limit");
+    let many = Attacker::built("hostile-answer", json!({ "render": "many-texts" }));
+    many.attack().ends_alone("plugin-output-limit");
+}
+
+#[test]
+pub(crate) fn case_18_arguments_of_gigabytes() {
+    Attacker::text(&guest::LOG_OUT_OF_BOUNDS)
+        .attack()
+        .ends_alone("plugin-abi");
+    Attacker::text(&guest::LOG_TOO_LONG)
+        .attack()
+        .ends_alone("plugin-host-bytes-limit");
+    let value = json!({ "store": "mine", "steps": [{ "big-value": 16 << 20 }] });
+    let value = Attacker::built("probe", value)
+        .allow("kv = [\"mine\"], models = [\"spam\"], secrets = { S = \"a\" }")
+        .limits("memory = \"64MiB\", time = \"2s\", wall_time = \"5s\"");
+    value.attack().ends_alone("plugin-host-bytes-limit");
+}
+
+#[test]
+pub(crate) fn case_19_handles_that_are_never_dropped() {
+    Attacker::deed("handle-leak")
+        .attack()
+        .ends_alone("plugin-handles-limit");
+    let stores = json!({ "store": "mine", "steps": [{ "hold": 100_000 }] });
+    Attacker::built("probe", stores)
+        .allow("kv = [\"mine\"], models = [\"spam\"], secrets = { S = \"a\" }")
+        .attack()
+        .ends_alone("plugin-handles-limit");
+    let own = streams("million", words(3));
+    let answer = own.meanwhile(|| own.ask());
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (502, &json!("plugin-handles-limit"))
+    );
+    own.leaves_nothing();
+}
+
+#[test]
+pub(crate) fn case_20_a_borrow_that_is_kept() {
+    Attacker::text(&guest::LEAKED_BORROW)
+        .attack()
+        .ends_alone("plugin-abi");
+}
+
+#[test]
+pub(crate) fn case_21_handles_that_are_none() {
+    Attacker::text(&guest::FORGED_HANDLE)
+        .attack()
+        .ends_alone("plugin-abi");
+    Attacker::text(&guest::USE_AFTER_DROP)
+        .attack()
+        .ends_alone("plugin-abi");
+}
+
+#[test]
+pub(crate) fn case_22_many_instances_each_with_all_that_it_may_have() {
+    let siege = Attacker::text(&guest::HOARD)
+        .limits("time = \"1s\", wall_time = \"10s\"")
+        .sandbox("memory_max = \"32MiB\"\nmemory_total_max = \"64MiB\"")
+        .attack();
+    let codes: Vec<(u16, String)> = siege.meanwhile(|| {
+        std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| siege.ask())).collect();
+            let answers = asking.into_iter().map(|thread| thread.join().expect("no panic"));
+            answers
+                .map(|answer| {
+                    assert_eq!(answer.status == 503, answer.header("retry-after").is_some());
+                    (answer.status, answer.json()["code"].to_string())
+                })
+                .collect()
+        })
+    });
+    let busy = codes
+        .iter()
+        .filter(|(status, code)| *status == 503 && code.contains("plugins-busy"));
+    assert!(
+        (4..=7).contains(&busy.count()),
+        "two fit, and whoever comes late: {codes:?}"
+    );
+    assert!(
+        siege.host.log().contains("sandbox.memory_total_max"),
+        "{}",
+        siege.host.log()
+    );
+    siege.leaves_nothing();
+}
+
+#[test]
+pub(crate) fn case_23_output_without_an_end_of_line() {
+    let log = Attacker::deed("print-flood").attack().is_let();
+    assert!(
+        log.contains("beyond `limits.log`") && log.len() < 64 << 10,
+        "{} bytes",
+        log.len()
+    );
+}
+
+#[test]
+pub(crate) fn case_24_a_panic_of_100_megabytes() {
+    let siege = Attacker::deed("panic-huge")
+        .limits("memory = \"256MiB\", time = \"5s\", wall_time = \"20s\"")
+        .attack();
+    siege.ends_alone("plugin-trap");
+    assert!(
+        siege.host.log().len() < 128 << 10,
+        "{} bytes",
+        siege.host.log().len()
+    );
+}
+
+#[test]
+pub(crate) fn case_25_exceptions_and_collected_memory() {
+    let collected = Guest {
+        declarations: "(type $pair (struct (field i32) (field (mut anyref))))
+            (func $hoard (loop $for_ever (drop (struct.new $pair (i32.const 1) (ref.null any))) (br $for_ever)))",
+        validate: "(call $hoard)",
+        ..HARMLESS
+    };
+    Attacker::text(&collected)
+        .attack()
+        .was_refused(&["cannot be compiled or linked"]);
+    let thrown = Guest {
+        declarations: "(tag $thrown)",
+        validate: "(throw $thrown)",
+        ..HARMLESS
+    };
+    Attacker::text(&thrown)
+        .attack()
+        .was_refused(&["cannot be compiled or linked"]);
+}
