@@ -7,8 +7,9 @@ use wasmtime::component::Component;
 
 use crate::error::LoadError;
 
-/// How far behind others the threads stand, as `nice` has it: the least that there is.
-const NICENESS: i32 = 19;
+/// How far behind others the threads stand, as `nice` has it: with all cores taken by requests they still have a tenth, so
+/// that a reload of a busy node comes to its end.
+const NICENESS: i32 = 10;
 
 /// The threads; they sleep while nothing is compiled.
 pub(crate) struct Compiler(ThreadPool);

@@ -313,6 +313,15 @@ pub(crate) fn nest(depth: usize) -> Vec<u8> {
     component
 }
 
+/// A harmless guest with so many components beside each other.
+pub(crate) fn wide(count: usize) -> Vec<u8> {
+    let mut component = HARMLESS.component();
+    for _ in 0..count {
+        append(&mut component, &NestedComponentSection(&Component::new()));
+    }
+    component
+}
+
 /// A harmless guest with types beside it, each a pair of the one before: the last has 2 to the power of that many parts.
 pub(crate) fn types(count: u32) -> Vec<u8> {
     let mut section = wasm_encoder::ComponentTypeSection::new();

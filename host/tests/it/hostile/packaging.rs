@@ -100,6 +100,9 @@ pub(crate) fn case_43_components_and_types_in_each_other() {
     Attacker::bytes(guest::nest(10_000))
         .attack()
         .was_refused(&["nest"]);
+    Attacker::bytes(guest::wide(20_000))
+        .attack()
+        .was_refused(&["exceeds limit"]);
     Attacker::bytes(guest::types(200))
         .attack()
         .was_refused(&["type size"]);

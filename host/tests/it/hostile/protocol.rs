@@ -22,7 +22,8 @@ pub(crate) fn words(count: usize) -> SocketAddr {
             }
             std::thread::sleep(Duration::from_millis(15));
         }
-        let done = "data: [DONE]\n\n";
+        let done =
+            "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
         stream
             .write_all(format!("{:x}\r\n{done}\r\n0\r\n\r\n", done.len()).as_bytes())
             .ok();

@@ -220,6 +220,13 @@ impl Siege {
         self.leaves_nothing();
     }
 
+    /// Bytes of the log's lines in the plugin's name.
+    pub(crate) fn said(&self) -> usize {
+        let log = self.host.log();
+        let lines = log.lines().filter(|line| line.contains("plugin=\"hostile\""));
+        lines.map(str::len).sum()
+    }
+
     /// No instance is alive, and none of their memory is counted.
     pub(crate) fn leaves_nothing(&self) {
         eventually("no instance", || {
