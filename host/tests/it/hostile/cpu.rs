@@ -66,6 +66,7 @@ pub(crate) fn case_06_memory_filled_for_ever() {
 #[test]
 pub(crate) fn case_07_an_hour_of_sleep() {
     Attacker::deed("sleep")
+        .limits("wall_time = \"500ms\"")
         .attack()
         .ends_alone("plugin-wall-time-limit");
 }

@@ -1,6 +1,7 @@
 //! What an attack costs the innocent: `cargo xtask bench attack`. Prints how long their requests take while nobody attacks and
 //! while every hostile guest does in turn, and the ratio; asserts no time.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,10 @@ fn attack() {
         (format!("answer-{deed}"), attacker)
     });
     let attackers: Vec<(String, Attacker)> = texts.into_iter().chain(deeds).chain(answers).collect();
+    let usual = |(name, attacker): (String, Attacker)| {
+        (name, attacker.limits("time = \"100ms\", wall_time = \"1s\""))
+    };
+    let attackers: Vec<(String, Attacker)> = attackers.into_iter().map(usual).collect();
     let named: Vec<(&str, &Attacker)> = attackers.iter().map(|(name, it)| (name.as_str(), it)).collect();
     let dir = tempfile::tempdir().expect("a folder");
     let host = TestHost::start(&node(&named, dir.path()));
@@ -68,19 +73,24 @@ fn attack() {
         named.len()
     );
     for _ in 0..ROUNDS {
-        let quiet = latencies(client, || std::thread::sleep(QUIET));
+        let quiet = sorted(&latencies(client, || std::thread::sleep(QUIET)));
         for at_once in [1, 4] {
-            let attacked = latencies(client, || {
+            let windows = Mutex::new(Vec::new());
+            let asked = latencies(client, || {
                 std::thread::scope(|scope| {
                     for _ in 0..at_once {
                         scope.spawn(|| {
                             for (name, _) in &named {
+                                let began = Instant::now();
                                 client.post(&format!("/{name}"), r#"{"text":"hello"}"#);
+                                let window = (*name, began, Instant::now());
+                                windows.lock().expect("no panic").push(window);
                             }
                         });
                     }
                 });
             });
+            let attacked = sorted(&asked);
             let of = |of_100: usize| (at(&quiet, of_100), at(&attacked, of_100));
             let ((p50, p50_attacked), (p99, p99_attacked)) = (of(50), of(99));
             println!(
@@ -89,28 +99,62 @@ fn attack() {
                 quiet.len(),
                 attacked.len(),
             );
+            if at_once == 1 {
+                println!(
+                    "  slowest beside: {}",
+                    slowest(&asked, &windows.into_inner().expect("no panic"))
+                );
+            }
         }
     }
 }
 
-/// How long innocent requests take while something is done, in order.
-fn latencies(client: Client, meanwhile: impl FnOnce()) -> Vec<Duration> {
+/// A request: when it began, and how long it took.
+type Asked = (Instant, Duration);
+
+/// How long innocent requests take while something is done.
+fn latencies(client: Client, meanwhile: impl FnOnce()) -> Vec<Asked> {
     let over = AtomicBool::new(false);
-    let mut taken = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
-            let mut taken = Vec::new();
+            let mut asked = Vec::new();
             while !over.load(Ordering::Relaxed) {
-                let started = Instant::now();
+                let began = Instant::now();
                 assert_eq!(client.post("/classify", r#"{"text":"hello"}"#).status, 200);
-                taken.push(started.elapsed());
-                std::thread::sleep(EVERY.saturating_sub(started.elapsed()));
+                asked.push((began, began.elapsed()));
+                std::thread::sleep(EVERY.saturating_sub(began.elapsed()));
             }
-            taken
+            asked
         });
         meanwhile();
         over.store(true, Ordering::Relaxed);
         asking.join().expect("no panic")
-    });
+    })
+}
+
+/// The attackers beside which single requests took longest.
+fn slowest(asked: &[Asked], windows: &[(&str, Instant, Instant)]) -> String {
+    let worst = |(name, from, to): &(&str, Instant, Instant)| {
+        let beside = asked
+            .iter()
+            .filter(|(began, took)| began < to && *began + *took > *from);
+        (
+            beside.map(|(_, took)| *took).max().unwrap_or_default(),
+            (*name).to_owned(),
+        )
+    };
+    let mut worst: Vec<(Duration, String)> = windows.iter().map(worst).collect();
+    worst.sort_unstable();
+    let told = worst
+        .iter()
+        .rev()
+        .take(6)
+        .map(|(took, name)| format!("{name} {took:.1?}"));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+fn sorted(asked: &[Asked]) -> Vec<Duration> {
+    let mut taken: Vec<Duration> = asked.iter().map(|(_, took)| *took).collect();
     taken.sort_unstable();
     taken
 }

@@ -155,7 +155,7 @@ pub(crate) fn case_22_many_instances_each_with_all_that_it_may_have() {
 
 #[test]
 pub(crate) fn case_23_output_without_an_end_of_line() {
-    let siege = Attacker::deed("print-flood").attack();
+    let siege = Attacker::deed("print-flood").limits("time = \"5s\"").attack();
     assert!(siege.is_let().contains("beyond `limits.log`"));
     assert!(siege.said() < 64 << 10, "{} bytes", siege.said());
 }

@@ -1,5 +1,6 @@
 //! A node under attack: an innocent endpoint that must be served all along, and one whose plugin does its worst.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use crate::host::{TestHost, demo_config, root};
 pub(crate) struct Attacker {
     component: Component,
     config: Value,
-    limits: String,
+    limits: BTreeMap<String, String>,
     allow: String,
     sandbox: String,
     model: String,
@@ -29,15 +30,17 @@ enum Component {
 }
 
 impl Attacker {
+    /// With more time than by default, so that on a busy machine a deed ends by what it does and not by how long it takes.
     fn new(component: Component) -> Self {
-        Self {
+        let attacker = Self {
             component,
             config: json!({}),
-            limits: "configure_time = \"2s\"".to_owned(),
+            limits: BTreeMap::new(),
             allow: String::new(),
             sandbox: String::new(),
             model: "spam".to_owned(),
-        }
+        };
+        attacker.limits("configure_time = \"2s\", time = \"300ms\", wall_time = \"20s\"")
     }
 
     /// One of `plugins/dist`.
@@ -65,10 +68,12 @@ impl Attacker {
         Self { config, ..self }
     }
 
-    /// More of `[plugins.hostile] limits`.
-    pub(crate) fn limits(self, limits: &str) -> Self {
-        let limits = format!("{}, {limits}", self.limits);
-        Self { limits, ..self }
+    /// Limits of `[plugins.hostile]`, in place of those of the same name.
+    pub(crate) fn limits(mut self, limits: &str) -> Self {
+        let pairs = limits.split(", ").filter_map(|pair| pair.split_once(" = "));
+        self.limits
+            .extend(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        self
     }
 
     /// `[plugins.hostile] allow`.
@@ -136,6 +141,11 @@ pub(crate) fn node(attackers: &[(&str, &Attacker)], dir: &std::path::Path) -> St
             model,
             ..
         } = attacker;
+        let limits: Vec<String> = limits
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
+        let limits = limits.join(", ");
         if !sandbox.is_empty() {
             config += &format!("\n[sandbox]\n{sandbox}\n");
         }
