@@ -3,6 +3,7 @@
 
 mod browser;
 mod ci;
+mod fuzz;
 mod models;
 mod onnxruntime;
 mod plugins;
@@ -33,6 +34,7 @@ usage: cargo xtask COMMAND
   ci         lint, test, and `selvedge check` on every file in configs/
   bench      the benches; `bench peers [embeddings|generation|upstream]` compares with other servers,
              `bench attack` asks what hostile plugins cost the others
+  fuzz       `fuzz [TARGET] [SECONDS]`: bytes of a fuzzer against what reads bytes, a minute each where nothing is said
 ";
 
 fn main() -> ExitCode {
@@ -62,6 +64,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<()> {
         "lint" => ci::lint(&root),
         "tidy" => tidy::check(&root),
         "ci" => ci::run(&root),
+        "fuzz" => fuzz::run(&root, rest),
         "bench" => ci::bench(&root, rest),
         _ => {
             eprint!("{USAGE}");
