@@ -402,6 +402,7 @@ impl Node {
         for (endpoint, reason) in generation.faults() {
             tracing::error!(endpoint, reason, "an endpoint is not available");
         }
+        generation.warm_plugins().await;
         let generation = Arc::new(generation);
         self.app.swap(Arc::clone(&generation));
         Ok(generation)

@@ -347,6 +347,7 @@ async fn attach_plugin(
         headers: settings.allow.headers.clone(),
         grants: grants.clone(),
         spent: None,
+        clock: None,
         start: match settings.startup {
             Startup::Snapshot => Start::Snapshot,
             Startup::Configure => Start::ConfigureEach,

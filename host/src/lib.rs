@@ -17,6 +17,8 @@ pub mod generation;
 
 pub mod backend;
 
+pub mod warm;
+
 pub mod upstream;
 
 pub mod granted;

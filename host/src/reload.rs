@@ -116,6 +116,7 @@ async fn build(app: &App) -> Result<Reloaded, ReloadError> {
         .warm()
         .await
         .map_err(|reason| ReloadError::Broken(vec![reason]))?;
+    generation.warm_plugins().await;
     let loaded = generation
         .sources
         .iter()

@@ -122,6 +122,7 @@ async fn attach(sandbox: &Sandbox, start: Start) -> Attachment {
         headers: Vec::new(),
         grants: Grants::default(),
         spent: None,
+        clock: None,
         start,
     };
     sandbox.attach(&plugin, options).await.expect("attached")

@@ -69,6 +69,7 @@ async fn attach(sandbox: &Sandbox, name: &str, config: &Value, start: Start) -> 
         headers: Vec::new(),
         grants,
         spent: None,
+        clock: None,
         start,
     };
     sandbox.attach(&plugin, options).await.expect("attached")

@@ -125,6 +125,7 @@ async fn attach(sandbox: &Sandbox, name: &str, config: Value) -> Attachment {
         headers: Vec::new(),
         grants: Grants::default(),
         spent: None,
+        clock: None,
         start: Start::Snapshot,
     };
     sandbox

@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::Instrument;
+use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use crate::abi::v0_1::{Len, Outcome, Stages};
 use crate::call::{Live, classify};
+use crate::cases::Clock;
 use crate::error::{CallError, Fault};
 use crate::grant::Grants;
 use crate::inspect::{Plugin, Stage};
 use crate::limits::Limits;
+use crate::room::Slot;
 use crate::sandbox::Shared;
 use crate::spent::Spent;
 use crate::state::{Identity, Phase, State};
@@ -38,6 +41,8 @@ pub struct AttachOptions {
     pub start: Start,
     /// Who wants to know what its calls take of its limits. A node that serves does not.
     pub spent: Option<Arc<Spent>>,
+    /// The plugin's clocks, where they are not the machine's.
+    pub clock: Option<Clock>,
 }
 
 /// How instances are to start, as the operator wants it.
@@ -84,7 +89,7 @@ impl Linked {
             .stages
             .validate(&mut live.store, &live.instance, request)
             .await;
-        self.answer(outcome)
+        self.answer(&mut live.store, outcome)
     }
 
     pub(crate) async fn render(
@@ -94,31 +99,37 @@ impl Linked {
     ) -> Result<Rendered, Fault> {
         let mut live = Live::start(self, request).await?;
         let outcome = self.stages.render(&mut live.store, &live.instance, so_far).await;
-        self.answer(outcome)
+        self.answer(&mut live.store, outcome)
     }
 
     pub(crate) async fn process(&self, request: &Arc<Request>, done: Completion) -> Result<Action, Fault> {
         let mut live = Live::start(self, request).await?;
         let outcome = self.stages.process(&mut live.store, &live.instance, done).await;
-        self.answer(outcome)
+        self.answer(&mut live.store, outcome)
     }
 
     async fn observe(&self, events: &[Event]) -> Result<(), Fault> {
         let mut live = Live::start_for(self, Phase::Observe, None).await?;
         let outcome = self.stages.observe(&mut live.store, &live.instance, events).await;
-        self.answer(outcome)
+        self.answer(&mut live.store, outcome)
     }
 
-    pub(crate) fn answer<T: Len>(&self, outcome: Outcome<T>) -> Result<T, Fault> {
-        let limits = &self.identity.limits;
-        let answer = outcome.map_err(|error| classify(&error, limits))??;
-        let (len, max) = (answer.len(), limits.output);
+    pub(crate) fn answer<T: Len>(&self, store: &mut Store<State>, outcome: Outcome<T>) -> Result<T, Fault> {
+        let answer = outcome.map_err(|error| classify(&error, &self.identity))??;
+        let (len, max) = (answer.len(), self.identity.limits.output);
+        store.data_mut().usage.answered(len);
         if len > max {
             Err(Fault::Output { len, max })
         } else {
             Ok(answer)
         }
     }
+}
+
+/// An instance that was started and is held; dropped, it is gone with all it has.
+pub struct Started {
+    _live: Live,
+    _slot: Slot,
 }
 
 /// A plugin on an endpoint, ready to be called.
@@ -217,6 +228,26 @@ impl Attachment {
         let deadline = tokio::time::Instant::now() + wall_time;
         let result = self.until(deadline, wall_time, self.linked.observe(events)).await;
         result.map_err(|fault| self.error(fault))
+    }
+
+    /// Starts an instance as a request does, and calls nothing on it: for those who want to know what that costs.
+    ///
+    /// # Errors
+    ///
+    /// Where no instance comes free, or the plugin trapped or went over a limit.
+    pub async fn start(&self, request: &Arc<Request>) -> Result<Started, CallError> {
+        let wall_time = self.linked.identity.limits.wall_time;
+        let deadline = tokio::time::Instant::now() + wall_time;
+        let slot = self.shared.slots.take(self.linked.memories, deadline).await;
+        let slot = slot.map_err(|fault| self.error(fault))?;
+        let live = self
+            .until(deadline, wall_time, Live::start(&self.linked, request))
+            .await;
+        let live = live.map_err(|fault| self.error(fault))?;
+        Ok(Started {
+            _live: live,
+            _slot: slot,
+        })
     }
 
     /// Whether it is given the bodies of requests and responses.

@@ -7,8 +7,9 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBackt
 
 use crate::attachment::{Linked, Startup};
 use crate::error::{Fault, Scarce};
-use crate::state::{Phase, State};
-use crate::value::{Request, safe};
+use crate::state::{Identity, Phase, State};
+use crate::symbols::Frame;
+use crate::value::{Request, cut, safe};
 
 /// Frames of a trap's backtrace that go into its message.
 const FRAMES_MAX: usize = 6;
@@ -16,8 +17,11 @@ const FRAMES_MAX: usize = 6;
 /// A store with every limit armed. Instantiation already runs the plugin's code, so it comes after this.
 pub(crate) fn store(engine: &wasmtime::Engine, state: State) -> Store<State> {
     let limits = &state.identity.limits;
-    let (host_bytes, handles) = (limits.host_bytes, limits.handles);
+    let (host_bytes, handles, metered) = (limits.host_bytes, limits.handles, state.identity.metered);
     let mut store = Store::new(engine, state);
+    if metered {
+        refuel(&mut store);
+    }
     store.limiter(|state| &mut state.usage);
     store.set_hostcall_fuel(host_bytes);
     store.set_max_component_handles(handles);
@@ -27,6 +31,12 @@ pub(crate) fn store(engine: &wasmtime::Engine, state: State) -> Store<State> {
         Err(fault) => Err(wasmtime::Error::new(fault)),
     });
     store
+}
+
+/// Gives a store of an engine that counts instructions as much fuel as there is: it is counted, not bounded.
+fn refuel(store: &mut Store<State>) {
+    // It fails only where the engine counts none.
+    store.set_fuel(u64::MAX).ok();
 }
 
 /// A fresh instance, ready for one stage's call, with the store that holds all it has.
@@ -51,7 +61,7 @@ impl Live {
         let first = if configures { Phase::Configure } else { phase };
         let state = State::new(Arc::clone(&linked.identity), first, request);
         let mut store = store(linked.pre.engine(), state);
-        let classify = |error| classify(&error, &linked.identity.limits);
+        let classify = |error| classify(&error, &linked.identity);
         let instance = linked.pre.instantiate_async(&mut store).await.map_err(classify)?;
         if configures {
             linked
@@ -60,6 +70,9 @@ impl Live {
                 .await
                 .map_err(classify)??;
             store.data_mut().begin(phase);
+            if linked.identity.metered {
+                refuel(&mut store);
+            }
         }
         Ok(Self { store, instance })
     }
@@ -74,8 +87,21 @@ impl Live {
     }
 }
 
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.store.data().identity.metered {
+            let left = self.store.get_fuel().unwrap_or(u64::MAX);
+            self.store.data_mut().usage.burnt(u64::MAX - left);
+        }
+    }
+}
+
 /// What an error means: our own limits first, then wasmtime's, then traps; the rest is a broken ABI.
-pub(crate) fn classify(error: &wasmtime::Error, limits: &crate::Limits) -> Fault {
+pub(crate) fn classify(error: &wasmtime::Error, identity: &Identity) -> Fault {
+    let limits = &identity.limits;
+    if let (Some(spent), Some(backtrace)) = (&identity.spent, error.downcast_ref::<WasmBacktrace>()) {
+        spent.trapped(frames(backtrace));
+    }
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return fault.clone();
     }
@@ -115,6 +141,16 @@ fn untyped(error: &wasmtime::Error, limits: &crate::Limits) -> Fault {
         return Fault::Handles(limits.handles);
     }
     Fault::Abi(safe(&text, 1024))
+}
+
+fn frames(backtrace: &WasmBacktrace) -> Vec<Frame> {
+    let frame = |frame: &wasmtime::FrameInfo| Frame {
+        function: frame.func_name().map(|name| cut(name, 240).to_owned()),
+        at: None,
+        index: frame.func_index(),
+        offset: frame.func_offset(),
+    };
+    backtrace.frames().iter().map(frame).collect()
 }
 
 fn backtrace(error: &wasmtime::Error) -> String {

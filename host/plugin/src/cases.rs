@@ -2,32 +2,62 @@
 //!
 //! ```text
 //! config.json    the attachment's configuration; {} where there is none
-//! expected.json  what it must come to: an answer, or {"error": ".."}
+//! expected.json  what it must come to: an answer, {"error": ".."}, or {"failure": CODE} where only the error's code matters
+//! allow.json     what the plugin is granted in it; read by `selvedge plugin`, not here
 //! request.json   the request's body as it is, also where it is not JSON; {} where there is none
 //! headers.json   {"x-tenant": "a"}, the headers of the request
 //! parts.json     the parts of a form, [{"name", "file_name", "media_type", "text", "times"}]
 //! labels.json    for a post-processor: the labels of each input, [[["spam", 0.9]]]
 //! text.json      or the texts that were generated, ["a", "b"], with finish.json, "stop" or "length"
 //! scores.json    or one row of a tensor of float32, [0.1, 0.9], under the name in output.json
-//! chunks.json    for a stream: pushes, each a list of [choice, text]
+//! chunks.json    for a stream: pushes, each a list of [choice, text], or {"pause_ms": 250} between them
 //! events.json    for an observer: what of each event is not as usual
 //! ```
 //!
-//! A plugin is called in the sandbox that serves. `run` makes the answer, `given` reads what it is given. A plugin of one stage
-//! answers for that stage; one of several is called at each in order, and answers by their names.
+//! A plugin is called in the sandbox that serves. `run` makes the answer, `given` reads what it is given, `prepared` has it ready
+//! for who calls many times. A plugin of one stage answers for that stage. One of several is called at each for which the case has
+//! what it needs: as an observer where there is `events.json`, on a stream where there is `chunks.json`, else at the others in
+//! order; then it answers by their names.
+//!
+//! Nobody waits for a pause: the plugin's clocks go ahead by it ([`Clock`]), and its limits are of each call, as on a node.
 
+mod clock;
 mod given;
+mod prepared;
 mod run;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// A case: its folder.
+pub use clock::Clock;
+pub use prepared::Prepared;
+pub use run::Found;
+
+/// The files that a case may have.
+const FILES: [&str; 13] = [
+    "allow.json",
+    "config.json",
+    "expected.json",
+    "request.json",
+    "headers.json",
+    "parts.json",
+    "labels.json",
+    "text.json",
+    "finish.json",
+    "scores.json",
+    "output.json",
+    "chunks.json",
+    "events.json",
+];
+
+/// A case: its folder, or files of any name in place of the folder's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     dir: PathBuf,
+    instead: BTreeMap<String, PathBuf>,
 }
 
 /// Why a case cannot be run.
@@ -58,11 +88,41 @@ impl Case {
         for entry in std::fs::read_dir(dir).map_err(unread)? {
             let dir = entry.map_err(unread)?.path();
             if dir.is_dir() {
-                cases.push(Self { dir });
+                cases.push(Self::of(dir, BTreeMap::new())?);
             }
         }
         cases.sort_by(|one, other| one.dir.cmp(&other.dir));
         Ok(cases)
+    }
+
+    /// The case in a folder, with some of its files elsewhere: by the name that each would have in the folder. The folder need not
+    /// be there.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder has a file that no case has, by a slip of the pen.
+    pub fn of(dir: PathBuf, instead: BTreeMap<String, PathBuf>) -> Result<Self, CaseError> {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let file = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if file.extension() == Some("json".as_ref()) && !FILES.contains(&name.as_str()) {
+                let why = format!("is none of a case's files, which are {}", FILES.join(", "));
+                return Err(CaseError::File { file, why });
+            }
+        }
+        Ok(Self { dir, instead })
+    }
+
+    /// Where a file of it is, or would be.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        let instead = self.instead.get(name).cloned();
+        instead.unwrap_or_else(|| self.dir.join(name))
+    }
+
+    /// Whether it has a file.
+    fn has(&self, name: &str) -> bool {
+        self.file(name).exists()
     }
 
     /// Its folder's name.
@@ -102,7 +162,7 @@ impl Case {
     ///
     /// Where the file cannot be written.
     pub fn expect(&self, found: &Value) -> Result<(), CaseError> {
-        let file = self.dir.join("expected.json");
+        let file = self.file("expected.json");
         let written = std::fs::write(&file, format!("{found:#}\n"));
         written.map_err(|why| CaseError::File {
             file,
@@ -112,10 +172,15 @@ impl Case {
 
     /// A file of it as JSON; none where it is not there.
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, CaseError> {
-        let file = self.dir.join(name);
+        let file = self.file(name);
         let text = match std::fs::read_to_string(&file) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // What the folder may lack must be there where it is named.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound && !self.instead.contains_key(name) =>
+            {
+                return Ok(None);
+            }
             Err(error) => {
                 let why = error.to_string();
                 return Err(CaseError::File { file, why });

@@ -9,6 +9,7 @@ use wasmparser::{
 };
 
 use crate::error::LoadError;
+use crate::link::{Need, need};
 use crate::manifest::{self, Manifest};
 use crate::mutation;
 
@@ -162,6 +163,11 @@ impl Plugin {
             return Err(LoadError::NoLifecycle);
         }
         Ok(plugin)
+    }
+
+    /// What each import takes of an operator, in the order of the imports.
+    pub fn needs(&self) -> impl Iterator<Item = (&str, Need)> {
+        self.imports.iter().map(|import| (import.as_str(), need(import)))
     }
 
     /// The digest in hexadecimal.

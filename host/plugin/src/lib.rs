@@ -20,6 +20,8 @@ pub mod kv;
 
 pub mod inspect;
 
+pub mod anatomy;
+
 pub mod value;
 
 pub mod spool;
@@ -38,6 +40,8 @@ pub mod quickjs;
 
 pub mod spent;
 
+pub mod symbols;
+
 mod abi;
 mod cache;
 mod call;
@@ -52,13 +56,16 @@ mod snapshot;
 mod state;
 mod ticker;
 
-pub use attachment::{AttachOptions, Attachment, Start, Startup};
+pub use anatomy::Anatomy;
+pub use attachment::{AttachOptions, Attachment, Start, Started, Startup};
+pub use cases::Clock;
 pub use error::{CallError, Fault, LoadError, Scarce};
 pub use grant::{Grants, Origin, Reach};
 pub use inference::{ModelAnswer, ModelFailure, ModelInput, Models};
 pub use inspect::{Code, Plugin, Stage};
 pub use kv::{StoreAnswer, StoreFailure, Stores};
 pub use limits::Limits;
+pub use link::Need;
 pub use manifest::Manifest;
 pub use outgoing::{CallAnswer, CallBody, CallFailure, Caller};
 pub use room::Room;

@@ -42,6 +42,37 @@ const GRANTED: [(&str, &str); 6] = [
     ("wasi:http/outgoing-handler", "http = [\"https://HOST\"]"),
 ];
 
+/// What an import takes of an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: it gives nothing away.
+    Free,
+    /// Nothing: it is there, and empty.
+    Empty,
+    /// A line like this in the plugin's `allow`.
+    Grant(&'static str),
+    /// Nothing would do.
+    Never,
+}
+
+/// What an import takes.
+pub(crate) fn need(import: &str) -> Need {
+    let name = unversioned(import);
+    let is = |version| import[name.len()..].starts_with(version);
+    let version = if name.starts_with("wasi:") {
+        "@0.2."
+    } else {
+        "@0.1."
+    };
+    match GRANTED.iter().find(|(interface, _)| *interface == name) {
+        _ if !is(version) => Need::Never,
+        Some((_, line)) => Need::Grant(line),
+        None if FREE.contains(&name) => Need::Free,
+        None if EMPTY.iter().any(|package| name.starts_with(package)) => Need::Empty,
+        None => Need::Never,
+    }
+}
+
 /// Checks each import against what is free and what is granted.
 ///
 /// # Errors
@@ -53,16 +84,12 @@ pub(crate) fn check_imports(plugin: &str, imports: &[String], grants: &Grants) -
             continue;
         }
         let name = unversioned(import);
-        let free = FREE.contains(&name) && import[name.len()..].starts_with("@0.1.");
-        let empty = EMPTY.iter().any(|package| name.starts_with(package))
-            && import[name.len()..].starts_with("@0.2.");
-        let version = if name.starts_with("wasi:") {
-            "@0.2."
-        } else {
-            "@0.1."
+        let is_met = match need(import) {
+            Need::Free | Need::Empty => true,
+            Need::Grant(_) => is_granted(name, grants),
+            Need::Never => false,
         };
-        let granted = is_granted(name, grants) && import[name.len()..].starts_with(version);
-        if !free && !empty && !granted {
+        if !is_met {
             return Err(LoadError::ImportDenied {
                 import: import.clone(),
                 remedy: remedy(plugin, import, name),

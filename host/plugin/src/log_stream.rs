@@ -20,8 +20,11 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// Writes one line to the host's log.
+    /// Writes one line to the host's log, and to whoever wants to know what the plugin does.
     pub(crate) fn emit(self, identity: &Identity, request: &str, message: &str) {
+        if let Some(spent) = &identity.spent {
+            spent.line(self.name(), message);
+        }
         let (plugin, endpoint) = (&*identity.plugin, &*identity.endpoint);
         match self {
             Self::Trace => tracing::trace!(target: "plugin", plugin, endpoint, request, "{message}"),
@@ -29,6 +32,18 @@ impl Level {
             Self::Info => tracing::info!(target: "plugin", plugin, endpoint, request, "{message}"),
             Self::Warn => tracing::warn!(target: "plugin", plugin, endpoint, request, "{message}"),
             Self::Error => tracing::error!(target: "plugin", plugin, endpoint, request, "{message}"),
+        }
+    }
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
         }
     }
 }

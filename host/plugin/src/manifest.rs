@@ -46,6 +46,10 @@ pub struct Manifest {
     /// Names of the metrics that it records; others are dropped.
     #[serde(default)]
     pub metrics: Vec<String>,
+    /// Whether it has something to prepare with what it is granted before it serves: it is then called with a request of the dialect
+    /// `warm-up`, again while it answers that it may work later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warm_up: bool,
     /// A request that must be answered alike by a snapshot and by a freshly configured instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,

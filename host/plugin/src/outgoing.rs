@@ -42,6 +42,9 @@ pub enum CallFailure {
     /// The name is one of a private address, and that was not granted.
     #[error("{0}")]
     Prohibited(String),
+    /// It may not be made after all.
+    #[error("denied: {0}")]
+    Denied(String),
     /// Nobody listens.
     #[error("no connection: {0}")]
     Refused(String),
@@ -176,6 +179,7 @@ fn told(failure: CallFailure) -> Error {
             rcode: None,
             info_code: None,
         },
+        CallFailure::Denied(_) => Error::HttpRequestDenied,
         CallFailure::Prohibited(_) => Error::DestinationIpProhibited,
         CallFailure::Refused(_) => Error::ConnectionRefused,
         CallFailure::TimedOut => Error::HttpResponseTimeout,

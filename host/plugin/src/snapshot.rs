@@ -146,7 +146,7 @@ impl Workshop<'_> {
         let (instance, outcome) = match bounded {
             Ok(Ok(ran)) => ran,
             Ok(Err(error)) => {
-                return Err(match classify(&error, limits) {
+                return Err(match classify(&error, self.identity) {
                     Fault::Time(_) => LoadError::ConfigureTime(limits.configure_time),
                     fault => LoadError::Configure(fault),
                 });

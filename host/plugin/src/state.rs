@@ -11,6 +11,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::cases::Clock;
 use crate::clock::{CoarseMonotonicClock, CoarseWallClock};
 use crate::error::Fault;
 use crate::grant::Grants;
@@ -39,6 +40,10 @@ pub(crate) struct Identity {
     pub(crate) metrics: Metrics,
     /// Who wants to know what calls take.
     pub(crate) spent: Option<Arc<Spent>>,
+    /// Its clocks; without them, the machine's.
+    pub(crate) clock: Option<Clock>,
+    /// Whether its engine counts instructions.
+    pub(crate) metered: bool,
     /// How often `configure` ran, counted where it is called.
     pub(crate) configurations: AtomicU64,
 }
@@ -114,8 +119,15 @@ pub(crate) struct Usage {
     table_elements: usize,
     table_elements_max: usize,
     ticks: u64,
+    /// Of the calls before this one, the most.
+    ticks_most: u64,
     ticks_max: u64,
     time_max: Duration,
+    given: usize,
+    brought: usize,
+    brought_max: usize,
+    answer: usize,
+    fuel: u64,
 }
 
 impl State {
@@ -137,10 +149,11 @@ impl State {
         }
     }
 
-    /// From `configure` to what it was for: CPU time is counted anew, under the limit of that.
+    /// From `configure` to what it was for: all that calls take is counted anew, under the limits of that.
     pub(crate) fn begin(&mut self, phase: Phase) {
         self.phase = phase;
         self.begin_call();
+        self.usage.ticks_most = 0;
     }
 
     /// The next call on the same instance: its CPU time is counted anew.
@@ -214,6 +227,9 @@ impl State {
                 .max_random_size(64 << 10)
                 .wall_clock(CoarseWallClock)
                 .monotonic_clock(CoarseMonotonicClock::new());
+            if let Some(clock) = &self.identity.clock {
+                builder.wall_clock(clock.clone()).monotonic_clock(clock.clone());
+            }
             builder.build()
         })
     }
@@ -249,12 +265,19 @@ impl Drop for State {
             return;
         };
         let left = *self.log_left.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.add(Tally {
-            memory: self.usage.memory,
-            time_ms: self.usage.ticks,
+        let usage = &self.usage;
+        spent.add(&Tally {
+            memory: usage.memory,
+            time_ms: usage.ticks_most.max(usage.ticks),
             log: self.identity.limits.log.saturating_sub(left),
-            table_elements: self.usage.table_elements,
+            table_elements: usage.table_elements,
             calls: 1,
+            given: usage.given as u64,
+            brought: usage.brought as u64,
+            brought_max: usage.brought_max,
+            answer: usage.answer,
+            fuel: usage.fuel,
+            ..Tally::default()
         });
     }
 }
@@ -295,8 +318,14 @@ impl Usage {
             table_elements: 0,
             table_elements_max: limits.table_elements,
             ticks: 0,
+            ticks_most: 0,
             ticks_max: 0,
             time_max,
+            given: 0,
+            brought: 0,
+            brought_max: 0,
+            answer: 0,
+            fuel: 0,
         };
         usage.begin(time_max);
         usage
@@ -330,9 +359,32 @@ impl Usage {
         }
     }
 
+    /// Counts bytes that the plugin is given.
+    pub(crate) fn hand(&mut self, len: usize) {
+        self.given = self.given.saturating_add(len);
+    }
+
+    /// Counts bytes that it brings into the host at once.
+    pub(crate) fn bring(&mut self, len: usize) {
+        self.brought = self.brought.saturating_add(len);
+        self.brought_max = self.brought_max.max(len);
+    }
+
+    /// Counts an answer's bytes.
+    pub(crate) fn answered(&mut self, len: usize) {
+        self.bring(len);
+        self.answer = self.answer.max(len);
+    }
+
+    /// Notes the fuel that was used in all.
+    pub(crate) fn burnt(&mut self, fuel: u64) {
+        self.fuel = fuel;
+    }
+
     /// Counts CPU time anew, under a limit.
     fn begin(&mut self, time_max: Duration) {
         let ticks = time_max.as_micros().div_ceil(TICK.as_micros());
+        self.ticks_most = self.ticks_most.max(self.ticks);
         self.ticks = 0;
         self.ticks_max = u64::try_from(ticks).unwrap_or(u64::MAX).max(1);
         self.time_max = time_max;

@@ -57,7 +57,7 @@ impl Attachment {
         let open = async {
             let mut live = Live::start(linked, request).await?;
             let opened = linked.stages.open(&mut live.store, &live.instance).await;
-            let processor = opened.map_err(|error| classify(&error, &linked.identity.limits))??;
+            let processor = opened.map_err(|error| classify(&error, &linked.identity))??;
             Ok((live, processor))
         };
         let _running = self.shared.ticker.run();
@@ -91,10 +91,10 @@ impl StreamInstance {
         let wall_time = linked.identity.limits.wall_time;
         let Live { store, instance } = self.live.renewed();
         let _running = attachment.shared.ticker.run();
-        let call = linked.stages.push(store, instance, self.processor, chunks);
+        let call = linked.stages.push(&mut *store, instance, self.processor, chunks);
         let started = Instant::now();
         let action = match timeout_at(started + wall_time, call).await {
-            Ok(outcome) => linked.answer(outcome),
+            Ok(outcome) => linked.answer(store, outcome),
             Err(_) => Err(Fault::WallTime(wall_time)),
         };
         self.took += started.elapsed();
@@ -124,10 +124,10 @@ impl StreamInstance {
         let _running = attachment.shared.ticker.run();
         let call = linked
             .stages
-            .finish(store, instance, self.processor, (reason, usage));
+            .finish(&mut *store, instance, self.processor, (reason, usage));
         let started = Instant::now();
         let last = match timeout_at(started + wall_time, call).await {
-            Ok(outcome) => linked.answer(outcome),
+            Ok(outcome) => linked.answer(store, outcome),
             Err(_) => Err(Fault::WallTime(wall_time)),
         };
         self.took += started.elapsed();

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! {
-//!   "headers": ["x-tenant"], "bodies": true, "journals": ["training"], "http": ["https://api.example"],
+//!   "headers": ["x-tenant"], "bodies": true, "journals": ["training"],
+//!   "http": [{ "method": "GET", "url": "https://api.example/v1", "status": 200, "body": { "ok": true } }],
 //!   "secrets": { "TOKEN": "a value" },
 //!   "models": { "spam": { "labels": [[["spam", 0.9], ["ham", 0.1]]] }, "minilm": { "embeddings": [[0.1, 0.2]] }, "slow": { "error": "busy" } },
 //!   "kv": ["sessions"]
@@ -10,22 +11,28 @@
 //! ```
 //!
 //! A model gives the same whatever it is asked, one entry an input, the last one for all beyond. Stores are empty at the
-//! start of each case. A call by `wasi:http` is refused as one to a server that does not listen.
+//! start of each case. Of other servers, `calls` has the answers; an address alone, without a path, is granted and never answers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use selvedge_plugin::cases::Case;
 use selvedge_plugin::kv::{Deed, Done};
 use selvedge_plugin::value::{Label, Output};
 use selvedge_plugin::{
-    Grants, ModelAnswer, ModelFailure, ModelInput, Models, Origin, StoreAnswer, StoreFailure, Stores,
+    Caller, Grants, ModelAnswer, ModelFailure, ModelInput, Models, Origin, StoreAnswer, StoreFailure, Stores,
 };
 use serde::Deserialize;
+use serde_json::Value;
+
+use super::calls::{Calls, Stub};
 
 /// What a plugin is granted in a case.
 #[derive(Debug, Default)]
 pub struct Stubs {
+    /// The calls that it makes, where the case has answers.
+    pub calls: Option<Calls>,
     /// The grants, with what stands in for the node.
     pub grants: Grants,
     /// Headers that it may read.
@@ -39,7 +46,7 @@ struct Allow {
     headers: Vec<String>,
     bodies: bool,
     journals: Vec<String>,
-    http: Vec<String>,
+    http: Vec<Value>,
     secrets: BTreeMap<String, String>,
     models: BTreeMap<String, Answer>,
     kv: Vec<String>,
@@ -69,23 +76,36 @@ impl Stubs {
     /// # Errors
     ///
     /// What is wrong with the file.
-    pub fn read(cases: &Path, case: &Path) -> Result<Self, String> {
-        let places = [case, cases].map(|dir| dir.join("allow.json"));
-        let Some(file) = places.iter().find(|file| file.is_file()) else {
-            return Ok(Self::default());
+    pub fn read(cases: &Path, case: &Case) -> Result<Self, String> {
+        let own = case.file("allow.json");
+        let is_named = own.parent() != Some(case.dir());
+        let file = match own.is_file() || is_named {
+            true => own,
+            false => cases.join("allow.json"),
         };
+        if !file.exists() && !is_named {
+            return Ok(Self::default());
+        }
         let broken = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
-        let text = std::fs::read_to_string(file).map_err(|error| broken(&error))?;
+        let text = std::fs::read_to_string(&file).map_err(|error| broken(&error))?;
         let allow: Allow = serde_json::from_str(&text).map_err(|error| broken(&error))?;
-        let http = allow
-            .http
-            .iter()
-            .map(|url| Origin::parse(url).map_err(|why| broken(&why)));
+        let (mut origins, mut answers) = (Vec::new(), Vec::new());
+        for (place, said) in allow.http.into_iter().enumerate() {
+            let at = |why: &str| broken(&format!("`http[{place}]`: {why}"));
+            if let Value::String(url) = &said {
+                origins.push(Origin::parse(url).map_err(at)?);
+            } else {
+                let (stub, origin) = Stub::read(said).map_err(|why| at(&why))?;
+                origins.push(origin);
+                answers.push(stub);
+            }
+        }
+        let calls = (!answers.is_empty()).then(|| Calls::new(answers));
         Ok(Self {
             headers: allow.headers,
             grants: Grants {
-                http: http.collect::<Result<_, _>>()?,
-                caller: None,
+                http: origins,
+                caller: calls.clone().map(|calls| Arc::new(calls) as Arc<dyn Caller>),
                 models: allow.models.keys().cloned().collect(),
                 runner: Some(Arc::new(Said(allow.models))),
                 kv: allow.kv,
@@ -94,6 +114,7 @@ impl Stubs {
                 journals: allow.journals,
                 bodies: allow.bodies,
             },
+            calls,
         })
     }
 }

@@ -64,6 +64,9 @@ pub enum CliError {
     /// Cases of a plugin failed.
     #[error("{0} cases failed")]
     PluginTests(usize),
+    /// A plugin is slower or larger than it was.
+    #[error("worse than {0} times the baseline: {1}")]
+    PluginSlower(f64, String),
     /// Something else.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
@@ -75,7 +78,7 @@ impl CliError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(3),
-            Self::PluginTests(_) => ExitCode::from(4),
+            Self::PluginTests(_) | Self::PluginSlower(..) => ExitCode::from(4),
             Self::Failed(_) => ExitCode::from(1),
         }
     }
@@ -115,7 +118,9 @@ fn list(errors: &[String]) -> String {
 /// Where it fails; the error has the exit code.
 pub fn run(arguments: Arguments) -> Result<(), CliError> {
     let format = arguments.log_format;
-    if !matches!(arguments.command, Command::Serve(_)) {
+    // What a plugin logs while it is measured would be most of what is measured.
+    let is_bench = matches!(&arguments.command, Command::Plugin(command) if command.is_bench());
+    if !matches!(arguments.command, Command::Serve(_)) && !is_bench {
         telemetry::start(format, None);
     }
     match arguments.command {

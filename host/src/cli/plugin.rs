@@ -1,8 +1,10 @@
 //! `selvedge plugin`: for those who write plugins.
 
+mod bench;
 mod build;
 mod inspect;
 mod new;
+mod run;
 mod test;
 
 use clap::Subcommand;
@@ -20,6 +22,17 @@ pub(super) enum PluginCommand {
     Inspect(inspect::InspectArguments),
     /// Run a plugin's golden cases in the sandbox that serves.
     Test(test::TestArguments),
+    /// Call a component once, in the sandbox that serves, and show what it comes to.
+    Run(run::RunArguments),
+    /// Measure what a plugin's start and its calls take, and compare with an earlier measurement.
+    Bench(bench::BenchArguments),
+}
+
+impl PluginCommand {
+    /// Whether it measures, and must not be held up by a log.
+    pub(super) fn is_bench(&self) -> bool {
+        matches!(self, Self::Bench(_))
+    }
 }
 
 pub(super) fn run(command: PluginCommand) -> Result<(), CliError> {
@@ -28,5 +41,7 @@ pub(super) fn run(command: PluginCommand) -> Result<(), CliError> {
         PluginCommand::Build(arguments) => build::run(arguments),
         PluginCommand::Inspect(arguments) => inspect::run(arguments),
         PluginCommand::Test(arguments) => test::run(arguments),
+        PluginCommand::Run(arguments) => run::run(arguments),
+        PluginCommand::Bench(arguments) => bench::run(arguments),
     }
 }

@@ -200,3 +200,38 @@ fn what_is_not_granted_is_refused_with_the_line_that_would() {
         "{ready}"
     );
 }
+
+#[test]
+fn passages_are_embedded_before_the_first_request() {
+    // The state folder is shared, and what it has of an earlier run must not help.
+    let run = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("later")
+        .as_nanos();
+    let passages: Vec<String> = (0..40)
+        .map(|number| format!(r#"{{ text = "Passage {number} of {run}." }}"#))
+        .collect();
+    let host = TestHost::start(&demo_config(&format!(
+        r#"
+[plugins.retrieve]
+path = "{root}/plugins/dist/retrieve.wasm"
+allow = {{ models = ["minilm"], kv = ["retrieve"] }}
+[endpoints.nearest]
+path = "/nearest"
+model = "minilm"
+plugins = [{{ use = "retrieve", config = {{ model = "minilm", embed_time_ms = 0, template = "{{{{ passages[0].text }}}}", corpus = [{corpus}] }} }}]
+"#,
+        root = root().display(),
+        corpus = passages.join(", ")
+    )));
+    // 40 passages are several batches, of which a request may embed one.
+    let answer = host
+        .client()
+        .post("/nearest", r#"{"question":"What does passage 7 say?"}"#);
+    assert_eq!(answer.status, 200, "{}\n{}", answer.json(), host.log());
+    assert!(
+        host.log().contains("the plugin has prepared what it serves with"),
+        "{}",
+        host.log()
+    );
+}

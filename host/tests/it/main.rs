@@ -3,6 +3,9 @@
 //! Needs what `cargo xtask setup` makes; `cargo xtask test` does that first.
 
 mod author;
+mod author_bench;
+mod author_cases;
+mod author_run;
 mod author_scripts;
 mod bad_input;
 mod cli;

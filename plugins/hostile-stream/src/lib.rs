@@ -4,6 +4,7 @@ selvedge_sdk::world!("stream-plugin");
 
 use std::cell::Cell;
 use std::hint::black_box;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use exports::selvedge::plugin::lifecycle;
 use exports::selvedge::plugin::stream_postprocessor::{self, Action, Chunk, GuestProcessor};
@@ -35,6 +36,8 @@ enum Deed {
     LoopInDrop,
     /// Drops another processor, whose destructor never returns.
     DropOther,
+    /// Says what its clocks say: seconds since the stream was opened, and since 1970.
+    Clocks,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +59,16 @@ impl lifecycle::Guest for Plugin {
 
 struct Processor {
     calls: Cell<u32>,
+    opened: Instant,
+}
+
+impl Processor {
+    fn new() -> Self {
+        Self {
+            calls: Cell::new(0),
+            opened: Instant::now(),
+        }
+    }
 }
 
 impl Drop for Processor {
@@ -72,7 +85,7 @@ impl stream_postprocessor::Guest for Plugin {
 
 impl GuestProcessor for Processor {
     fn open(_request: &Request) -> Result<stream_postprocessor::Processor, Failure> {
-        Ok(stream_postprocessor::Processor::new(Self { calls: Cell::new(0) }))
+        Ok(stream_postprocessor::Processor::new(Self::new()))
     }
 
     fn push(&self, chunks: Vec<Chunk>) -> Result<Action, Failure> {
@@ -94,19 +107,24 @@ impl GuestProcessor for Processor {
             }]),
             Deed::Million => {
                 for _ in 0..1_000_000 {
-                    let one = stream_postprocessor::Processor::new(Self { calls: Cell::new(0) });
+                    let one = stream_postprocessor::Processor::new(Self::new());
                     std::mem::forget(one);
                 }
                 Action::Pass
             }
             Deed::DropOther => {
-                drop(stream_postprocessor::Processor::new(Self { calls: Cell::new(0) }));
+                drop(stream_postprocessor::Processor::new(Self::new()));
                 Action::Pass
             }
             Deed::BadChoice => Action::Emit(vec![Chunk {
                 choice: 7,
                 text: "x".to_owned(),
             }]),
+            Deed::Clocks => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let text = format!("{} {}", self.opened.elapsed().as_secs(), now.as_secs());
+                Action::Emit(vec![Chunk { choice: 0, text }])
+            }
             Deed::Pass | Deed::TrapThird | Deed::StopThird | Deed::LoopInDrop => Action::Pass,
         })
     }

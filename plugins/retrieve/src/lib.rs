@@ -1,7 +1,7 @@
 //! Turns a question into a prompt with the passages that are nearest to it: retrieval, on two models of one node.
 //!
-//! The passages are in the configuration. `configure` can run no model, so the first requests embed them, and leave the vectors
-//! in a store, where the next ones find them. The core knows nothing of WIT: `corpus` has the passages and their vectors,
+//! The passages are in the configuration. `configure` can run no model, so they are embedded when the node calls the plugin to warm
+//! up, and the vectors left in a store, where requests find them; what is still missing then, the first requests embed. The core knows nothing of WIT: `corpus` has the passages and their vectors,
 //! `question` what the body asks; the templates are prompt-template's.
 
 mod corpus;
@@ -134,6 +134,13 @@ impl lifecycle::Guest for Plugin {
 impl templater::Guest for Plugin {
     fn render(request: &Request, _so_far: Option<Rendered>) -> Result<Rendered, Failure> {
         let retriever = RETRIEVER.get()?;
+        if request.dialect() == "warm-up" {
+            retriever.prepare()?;
+            return Ok(Rendered {
+                prompt: Prompt::Text(String::new()),
+                params: None,
+            });
+        }
         let body: Value = serde_json::from_slice(&selvedge_sdk::read_body(request))
             .map_err(|error| failure("no-question", format!("the body is not JSON: {error}")))?;
         let question = retriever
@@ -165,6 +172,16 @@ fn message((role, content): (String, String)) -> Message {
 }
 
 impl Retriever {
+    /// Embeds passages before anybody asks, as many as one call may; any text tells how long the model's vectors are.
+    fn prepare(&self) -> Result<(), Failure> {
+        let any = self.embed(vec!["a text".to_owned()], "a text")?;
+        let dimensions = any.first().map_or(0, Vec::len);
+        if dimensions == 0 {
+            return Err(failure("not-embedded", "a text has no vector"));
+        }
+        self.vectors(dimensions).map(drop)
+    }
+
     /// The vectors of each chunk: from the store, and those that are not there yet embedded, for as long as a request may.
     fn vectors(&self, dimensions: usize) -> Result<Vec<Vec<u8>>, Failure> {
         let store = Store::open(&self.store).map_err(|error| self.unkept(error))?;

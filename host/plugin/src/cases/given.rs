@@ -1,16 +1,65 @@
 //! What a case gives a plugin: its files as the types that the host calls plugins with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Case, CaseError};
 use crate::spool::{Spool, SpoolBounds};
-use crate::value::{Completion, Element, Event, Finish, Label, Output, Part, Request, Tensor, Usage};
+use crate::value::{Chunk, Completion, Element, Event, Finish, Label, Output, Part, Request, Tensor, Usage};
 
 /// Bytes of a case's form at most.
 const FORM_LEN_MAX: u64 = 64 << 20;
+
+/// Answers of a case's stream at most: more than any request may ask for.
+const CHOICES_MAX: u32 = 128;
+
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// What happens on a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Push {
+    /// Text comes.
+    Chunks(Vec<Chunk>),
+    /// Nothing comes for a while.
+    Pause(Duration),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pause {
+    pause_ms: u64,
+}
+
+impl Push {
+    fn read(said: Value) -> Result<Self, String> {
+        if said.is_object() {
+            let Pause { pause_ms } = serde_json::from_value(said).map_err(|error| error.to_string())?;
+            let pause = Duration::from_millis(pause_ms);
+            return match pause <= PAUSE_MAX {
+                true => Ok(Self::Pause(pause)),
+                false => Err(format!("a pause is at most {} ms", PAUSE_MAX.as_millis())),
+            };
+        }
+        let chunks: Vec<(u32, String)> = serde_json::from_value(said).map_err(|error| {
+            format!("{error}; a push is a list of [choice, text], or {{\"pause_ms\": 250}}")
+        })?;
+        match chunks.iter().find(|(choice, _)| *choice >= CHOICES_MAX) {
+            Some((choice, _)) => Err(format!(
+                "choice {choice}: a stream has at most {CHOICES_MAX}, from 0 on"
+            )),
+            None => Ok(Self::Chunks(
+                chunks
+                    .into_iter()
+                    .map(|(choice, text)| Chunk { choice, text })
+                    .collect(),
+            )),
+        }
+    }
+}
 
 /// A part of a form; its content is the text, so many times.
 #[derive(Deserialize)]
@@ -35,9 +84,18 @@ impl Case {
     ///
     /// Where a file is not as it must be.
     pub(super) async fn request(&self) -> Result<Arc<Request>, CaseError> {
-        // A body need not be JSON: that is one of the cases.
-        let body = std::fs::read_to_string(self.dir.join("request.json"));
-        let body = body.unwrap_or_else(|_| "{}".to_owned());
+        // A body need not be JSON, nor text: that is one of the cases.
+        let file = self.file("request.json");
+        let body = match std::fs::read(&file) {
+            Ok(body) => body.trim_ascii_end().to_vec(),
+            Err(_) if !self.has("request.json") && !self.instead.contains_key("request.json") => {
+                b"{}".to_vec()
+            }
+            Err(error) => {
+                let why = error.to_string();
+                return Err(CaseError::File { file, why });
+            }
+        };
         let headers: std::collections::BTreeMap<String, String> =
             self.read("headers.json")?.unwrap_or_default();
         let headers = headers.into_iter();
@@ -48,7 +106,7 @@ impl Case {
             headers: headers
                 .map(|(name, value)| (name.to_ascii_lowercase(), value.into()))
                 .collect(),
-            body: body.trim_end().to_owned().into(),
+            body: body.into(),
             parts: self.parts().await?.into(),
             ..Request::default()
         }))
@@ -59,7 +117,7 @@ impl Case {
             return Ok(Vec::new());
         };
         let broken = |why: String| CaseError::File {
-            file: self.dir.join("parts.json"),
+            file: self.file("parts.json"),
             why,
         };
         let dir = tempfile::tempdir().map_err(|error| broken(error.to_string()))?;
@@ -118,7 +176,7 @@ impl Case {
         }
         let Some(inputs) = self.read::<Vec<Vec<(String, f32)>>>("labels.json")? else {
             return Err(CaseError::File {
-                file: self.dir.join("labels.json"),
+                file: self.file("labels.json"),
                 why: "a post-processor needs `labels.json`, `text.json` or `scores.json`".to_owned(),
             });
         };
@@ -134,9 +192,23 @@ impl Case {
     /// # Errors
     ///
     /// Where the file is not as it must be, or there is none.
-    pub(super) fn pushes(&self) -> Result<Vec<Vec<(u32, String)>>, CaseError> {
-        self.read("chunks.json")?
-            .ok_or_else(|| self.missing("chunks.json", "a plugin on a stream"))
+    pub(super) fn pushes(&self) -> Result<Vec<Push>, CaseError> {
+        let said: Option<Vec<Value>> = self.read("chunks.json")?;
+        let said = said.ok_or_else(|| self.missing("chunks.json", "a plugin on a stream"))?;
+        let read = said.into_iter().zip(1..).map(|(push, place)| {
+            Push::read(push).map_err(|why| CaseError::File {
+                file: self.file("chunks.json"),
+                why: format!("push {place}: {why}"),
+            })
+        });
+        read.collect()
+    }
+
+    /// Whether there is something for a post-processor.
+    pub(super) fn has_completion(&self) -> bool {
+        ["text.json", "scores.json", "labels.json"]
+            .into_iter()
+            .any(|name| self.has(name))
     }
 
     /// The events of an observer: what is not said of one is as of any other.
@@ -149,20 +221,35 @@ impl Case {
         let events = events.ok_or_else(|| self.missing("events.json", "an observer"))?;
         let read = events.into_iter().map(event).collect::<Result<_, _>>();
         read.map_err(|error| CaseError::File {
-            file: self.dir.join("events.json"),
+            file: self.file("events.json"),
             why: error.to_string(),
         })
     }
 
     fn missing(&self, name: &str, who: &str) -> CaseError {
         CaseError::File {
-            file: self.dir.join(name),
+            file: self.file(name),
             why: format!("is not there, and {who} needs it"),
         }
     }
 }
 
+/// How many answers a stream has whose pushes these are.
+pub(super) fn choices(pushes: &[Push]) -> u32 {
+    let chunks = pushes.iter().filter_map(|push| match push {
+        Push::Chunks(chunks) => Some(chunks),
+        Push::Pause(_) => None,
+    });
+    let choices = chunks.flatten().map(|chunk| chunk.choice + 1);
+    choices.max().unwrap_or(1)
+}
+
 fn event(mut said: Value) -> serde_json::Result<Event> {
+    if !said.is_object() {
+        return Err(serde::de::Error::custom(
+            "an event is an object of what is not as usual",
+        ));
+    }
     let body = |value: Value| value.as_str().map(|text| text.to_owned().into());
     let (asked, answered) = (
         body(said["request_body"].take()),

@@ -5,14 +5,60 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::given::{Push, choices};
 use super::{Case, CaseError};
 use crate::attachment::Attachment;
-use crate::error::CallError;
+use crate::error::{CallError, Fault};
 use crate::inspect::Stage;
 use crate::value::{
     Action, Chunk, Element, Finish, Output, Prompt, Rejection, Request, Step, StreamAction, Tensor, Usage,
     Verdict,
 };
+
+/// What a plugin came to on a case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Its answer, or `{"error": ".."}`.
+    pub value: Value,
+    /// Where the call failed: the error's code, and that of the plugin's own failure.
+    pub codes: Vec<String>,
+}
+
+impl Found {
+    /// Whether it is what a case expects.
+    #[must_use]
+    pub fn meets(&self, expected: &Value) -> bool {
+        match expected
+            .as_object()
+            .filter(|fields| fields.len() == 1 && !self.codes.is_empty())
+        {
+            Some(fields) if fields.contains_key("failure") => {
+                self.codes.iter().any(|code| fields["failure"] == code.as_str())
+            }
+            _ => self.value == *expected,
+        }
+    }
+}
+
+impl From<Result<Value, CallError>> for Found {
+    fn from(answer: Result<Value, CallError>) -> Self {
+        let fault = match answer {
+            Ok(value) => {
+                let codes = Vec::new();
+                return Self { value, codes };
+            }
+            Err(error) => error.fault,
+        };
+        let mut codes = vec![fault.code().to_owned()];
+        if let Fault::Failed { code, .. } = &fault {
+            codes.push(code.clone());
+        }
+        Self {
+            value: json!({ "error": fault.to_string() }),
+            codes,
+        }
+    }
+}
 
 impl Case {
     /// Calls a plugin that is attached with this case's configuration. Where the call fails, that is the answer. An observer's is
@@ -21,21 +67,23 @@ impl Case {
     /// # Errors
     ///
     /// Where a file of the case is not as it must be.
-    pub async fn run(&self, attachment: &Attachment, journals: &Path) -> Result<Value, CaseError> {
-        let answer = if attachment.has_stage(Stage::Observe) {
+    pub async fn run(&self, attachment: &Attachment, journals: &Path) -> Result<Found, CaseError> {
+        let is_one = attachment.plugin().stages.len() == 1;
+        let is_for = |stage, file| attachment.has_stage(stage) && (is_one || self.has(file));
+        let answer = if is_for(Stage::Observe, "events.json") {
             observe(attachment, self, journals).await?
-        } else if attachment.has_stage(Stage::Stream) {
+        } else if is_for(Stage::Stream, "chunks.json") {
             let (request, pushes) = (self.request().await?, self.pushes()?);
             stream(attachment, &request, pushes).await
         } else {
             let request = self.request().await?;
-            let done = match attachment.has_stage(Stage::Postprocess) {
+            let done = match attachment.has_stage(Stage::Postprocess) && (is_one || self.has_completion()) {
                 true => Some(self.completion()?),
                 false => None,
             };
             stages(attachment, &request, done).await
         };
-        Ok(answer.unwrap_or_else(|error| json!({ "error": error.fault.to_string() })))
+        Ok(answer.into())
     }
 }
 
@@ -58,6 +106,8 @@ async fn stages(
                 validate(attachment, request).await?
             }
             (Stage::Postprocess, Some(given)) => process(attachment, request, given).await?,
+            // What the case has nothing for is not called.
+            (Stage::Postprocess, None) => continue,
             (_, given) => {
                 done = given;
                 render(attachment, request).await?
@@ -164,20 +214,24 @@ fn tensors_json(tensors: &[(String, Tensor)]) -> Value {
 async fn stream(
     attachment: &Attachment,
     request: &Arc<Request>,
-    pushes: Vec<Vec<(u32, String)>>,
+    pushes: Vec<Push>,
 ) -> Result<Value, CallError> {
-    let choices = pushes
-        .iter()
-        .flatten()
-        .map(|(choice, _)| choice + 1)
-        .max()
-        .unwrap_or(1);
+    let choices = choices(&pushes);
     let mut stream = attachment.open_stream(request, choices).await?;
     let mut let_go: Vec<Vec<Chunk>> = Vec::new();
     let mut stopped = None;
     for push in pushes {
-        let chunk = |(choice, text)| Chunk { choice, text };
-        let chunks: Vec<Chunk> = push.into_iter().map(chunk).collect();
+        let chunks = match push {
+            Push::Chunks(chunks) => chunks,
+            Push::Pause(time) => {
+                match &attachment.linked.identity.clock {
+                    Some(clock) => clock.pass(time),
+                    // On the machine's own clocks there is no other way.
+                    None => tokio::time::sleep(time).await,
+                }
+                continue;
+            }
+        };
         match stream.push(&chunks).await? {
             StreamAction::Pass => let_go.push(chunks),
             StreamAction::Emit(emitted) => let_go.push(emitted),

@@ -1,10 +1,10 @@
 //! The standard plugins' golden cases, in the sandbox that serves: `plugins/NAME/cases/CASE/`, as `selvedge plugin test` runs them.
 //!
-//! Observers are granted the journal `journal`, bodies, a secret and `https://granted.example`, with nobody to make a call.
-//! `UPDATE_GOLDEN=1` writes what is found as what is expected.
+//! Observers are granted the journal `journal` and bodies. The plugins whose cases need something that stands in for the node are
+//! run by the host's own tests, through the command line. `UPDATE_GOLDEN=1` writes what is found as what is expected.
 
 use selvedge_plugin::cases::Case;
-use selvedge_plugin::{Grants, Origin};
+use selvedge_plugin::{Clock, Grants};
 
 use crate::sandbox::{attach, journals, options, root, sandbox};
 
@@ -18,7 +18,6 @@ async fn golden_cases_of_the_standard_plugins() {
         ("json-extract", 14),
         ("redact", 5),
         ("capture", 4),
-        ("webhook", 2),
         ("filetype", 10),
         ("guard", 8),
     ] {
@@ -32,13 +31,15 @@ async fn golden_cases_of_the_standard_plugins() {
         for case in cases {
             let mut options = options(case.config().expect("a configuration"));
             options.grants = grants();
+            options.clock = Some(Clock::default());
             let attachment = attach(&sandbox, plugin, options).await.expect("attached");
             let found = case.run(&attachment, &journals).await.expect("the case is whole");
             if std::env::var_os("UPDATE_GOLDEN").is_some() {
-                case.expect(&found).expect("written");
+                case.expect(&found.value).expect("written");
             }
             let expected = case.expected().expect("JSON");
-            assert_eq!(Some(found), expected, "{}", case.dir().display());
+            let expected = expected.unwrap_or_else(|| panic!("{} says nothing", case.dir().display()));
+            assert!(found.meets(&expected), "{}: {found:?}", case.dir().display());
         }
     }
 }
@@ -46,12 +47,6 @@ async fn golden_cases_of_the_standard_plugins() {
 /// What observers are granted in their cases.
 fn grants() -> Grants {
     Grants {
-        http: vec![Origin::parse("https://granted.example").expect("an origin")],
-        secrets: [(
-            "WEBHOOK_SECRET".to_owned(),
-            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
-        )]
-        .into(),
         journals: vec!["journal".to_owned()],
         bodies: true,
         ..Grants::default()

@@ -47,6 +47,7 @@ pub(crate) fn options(config: Value) -> AttachOptions {
         headers: Vec::new(),
         grants: Grants::default(),
         spent: None,
+        clock: None,
         start: Start::Snapshot,
     }
 }

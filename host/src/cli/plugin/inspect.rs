@@ -1,11 +1,12 @@
 //! `selvedge plugin inspect`: what a component is, without running it.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use selvedge_plugin::{Grants, Plugin, SandboxOptions};
-use serde_json::json;
+use selvedge_plugin::{Anatomy, Grants, Manifest, Need, Plugin, SandboxOptions};
+use serde_json::{Map, Value, json};
 
 use crate::cli::CliError;
 
@@ -32,68 +33,127 @@ pub(super) fn run(arguments: InspectArguments) -> Result<(), CliError> {
     let max = SandboxOptions::new(PathBuf::new()).component_size_max;
     let plugin = Plugin::read(&name, bytes.into(), max)
         .map_err(|error| CliError::Config(vec![format!("{file}: {error}")]))?;
-    let denied = selvedge_plugin::sandbox::check_imports(&plugin, &Grants::default())
-        .err()
-        .map(|error| error.to_string());
-    let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();
+    let anatomy = Anatomy::of(&plugin.bytes);
     if arguments.json {
-        let report = json!({
-            "file": file, "bytes": plugin.bytes.len(), "digest": format!("sha256:{}", plugin.digest_hex()),
-            "stages": stages, "imports": plugin.imports, "exports": plugin.exports,
-            "manifest": plugin.manifest, "snapshot": plugin.mutation.is_none(), "denied": denied,
-        });
-        println!("{report:#}");
-        return Ok(());
+        println!("{:#}", as_json(&file, &plugin, &anatomy));
+    } else {
+        print!("{}", text(&plugin, &name, &anatomy));
     }
-    print_text(&plugin, &name, denied.as_deref());
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
-fn print_text(plugin: &Plugin, name: &str, denied: Option<&str>) {
+fn as_json(file: &str, plugin: &Plugin, anatomy: &Anatomy) -> Value {
+    let denied = selvedge_plugin::sandbox::check_imports(plugin, &Grants::default());
     let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();
+    let needs = plugin.needs().map(|(import, need)| {
+        let need = match need {
+            Need::Free | Need::Empty => Value::Null,
+            Need::Grant(line) => line.into(),
+            Need::Never => false.into(),
+        };
+        (import.to_owned(), need)
+    });
+    json!({
+        "file": file, "bytes": plugin.bytes.len(), "digest": format!("sha256:{}", plugin.digest_hex()),
+        "stages": stages, "imports": plugin.imports, "exports": plugin.exports,
+        "grants": needs.collect::<Map<_, _>>(), "manifest": plugin.manifest,
+        "snapshot": plugin.mutation.is_none(), "denied": denied.err().map(|error| error.to_string()),
+        "sizes": anatomy,
+    })
+}
+
+fn text(plugin: &Plugin, name: &str, anatomy: &Anatomy) -> String {
     let manifest = &plugin.manifest;
-    println!(
-        "{} {}",
-        if manifest.name.is_empty() {
-            name
-        } else {
-            &manifest.name
+    let name = match manifest.name.as_str() {
+        "" => name,
+        name => name,
+    };
+    let mut out = String::new();
+    // Nothing is written that a String could refuse.
+    let mut line = |key: &str, value: &str| writeln!(out, "  {key:9} {value}").unwrap_or_default();
+    let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();
+    line("says", or(&manifest.description, "nothing of itself"));
+    line("stages", &stages.join(", "));
+    line("digest", &format!("sha256:{}", plugin.digest_hex()));
+    line("size", &sizes(plugin.bytes.len(), anatomy));
+    line("toolchain", or(&manifest.toolchain, "not said"));
+    for (role, tool, version) in &anatomy.tools {
+        line("", &format!("{role}: {tool} {version}"));
+    }
+    for export in &plugin.exports {
+        line("export", export);
+    }
+    for (import, need) in plugin.needs() {
+        let need = match need {
+            Need::Free => "free".to_owned(),
+            Need::Empty => "free, and empty".to_owned(),
+            Need::Grant(grant) => format!("granted by `allow = {{ {grant} }}`"),
+            Need::Never => "nothing can grant it: the plugin cannot be attached".to_owned(),
+        };
+        line("import", &format!("{import:44} {need}"));
+    }
+    line("wants", or(&wants(manifest), "nothing"));
+    line(
+        "config",
+        match &manifest.config_schema {
+            Some(_) => "is checked by the manifest's schema",
+            None => "anything: the manifest has no schema",
         },
-        manifest.version
     );
-    if !manifest.description.is_empty() {
-        println!("  {}", manifest.description);
+    line("metrics", or(&manifest.metrics.join(", "), "none"));
+    line(
+        "self-test",
+        match &manifest.self_test {
+            Some(_) => "a request that a snapshot must answer as a fresh instance does",
+            None => "none",
+        },
+    );
+    line(
+        "warm-up",
+        match manifest.warm_up {
+            true => "it is called before it serves",
+            false => "none",
+        },
+    );
+    let snapshot = plugin.mutation.as_deref();
+    line(
+        "snapshot",
+        snapshot.unwrap_or("its code does nothing that a snapshot would lose"),
+    );
+    format!("{name} {}\n{out}", manifest.version)
+}
+
+fn or<'a>(said: &'a str, otherwise: &'a str) -> &'a str {
+    if said.is_empty() { otherwise } else { said }
+}
+
+fn sizes(len: usize, anatomy: &Anatomy) -> String {
+    let kib = |len: usize| format!("{} KiB", len.div_ceil(1024));
+    format!(
+        "{len} bytes: {} functions in {} modules, code {}, data {}, names {}, debug information {}; memory from {} KiB on",
+        anatomy.functions,
+        anatomy.modules,
+        kib(anatomy.code),
+        kib(anatomy.data),
+        kib(anatomy.names),
+        kib(anatomy.debug),
+        anatomy.memory_min >> 10,
+    )
+}
+
+/// What the manifest cannot do without, as an operator would grant it.
+fn wants(manifest: &Manifest) -> String {
+    let wants = &manifest.wants;
+    let lists = [
+        ("headers", &wants.headers),
+        ("secrets", &wants.secrets),
+        ("models", &wants.models),
+        ("kv", &wants.kv),
+    ];
+    let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+    let mut said: Vec<String> = lists.map(|(key, names)| format!("{key} = {names:?}")).collect();
+    if wants.bodies {
+        said.push("bodies = true".to_owned());
     }
-    println!("  size      {} bytes", plugin.bytes.len());
-    println!("  digest    sha256:{}", plugin.digest_hex());
-    println!(
-        "  toolchain {}",
-        if manifest.toolchain.is_empty() {
-            "not said"
-        } else {
-            &manifest.toolchain
-        }
-    );
-    println!("  stages    {}", stages.join(", "));
-    for import in &plugin.imports {
-        println!("  import    {import}");
-    }
-    println!("  imports   {}", denied.unwrap_or("all of them are free"));
-    let wants = &manifest.wants.headers;
-    println!(
-        "  headers   {}",
-        if wants.is_empty() {
-            "none".to_owned()
-        } else {
-            wants.join(", ")
-        }
-    );
-    println!(
-        "  snapshot  {}",
-        plugin
-            .mutation
-            .as_deref()
-            .unwrap_or("its code does nothing that a snapshot would lose")
-    );
+    said.join(", ")
 }

@@ -64,7 +64,7 @@ pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
 }
 
 /// A plugin that may not run is refused as a configuration with it would be.
-fn refused(error: TestError) -> CliError {
+pub(super) fn refused(error: TestError) -> CliError {
     match error {
         TestError::Sandbox(_) => CliError::Failed(error.into()),
         error => CliError::Config(vec![error.to_string()]),
@@ -72,7 +72,7 @@ fn refused(error: TestError) -> CliError {
 }
 
 /// Where the component of a plugin is, as its build puts it.
-fn component(dir: &Path) -> Result<PathBuf, CliError> {
+pub(super) fn component(dir: &Path) -> Result<PathBuf, CliError> {
     let file = dir.join("manifest.json");
     let unread = |why: &dyn std::fmt::Display| {
         let said = format!("{}: {why}; name the component with --component", file.display());

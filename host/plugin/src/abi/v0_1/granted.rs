@@ -33,10 +33,9 @@ impl secrets::Host for State {
         if self.phase == Phase::Configure {
             return Ok(Err(secrets::SecretError::Unavailable));
         }
-        let value = self.identity.grants.secrets.get(&name);
-        Ok(value
-            .map(|value| value.clone().into_bytes())
-            .ok_or(secrets::SecretError::Denied))
+        let value = self.identity.grants.secrets.get(&name).cloned();
+        self.usage.hand(value.as_ref().map_or(0, String::len));
+        Ok(value.map(String::into_bytes).ok_or(secrets::SecretError::Denied))
     }
 }
 
@@ -47,6 +46,7 @@ impl journals::Host for State {
         lines: Vec<String>,
         rotation: journals::Rotation,
     ) -> Result<std::result::Result<(), journals::JournalError>> {
+        self.usage.bring(lines.iter().map(String::len).sum());
         if self.phase == Phase::Configure {
             let why = "there are no journals in `configure`".to_owned();
             return Ok(Err(journals::JournalError::Unavailable(why)));
@@ -105,8 +105,13 @@ impl inference::Host for State {
         model: String,
         texts: Vec<String>,
     ) -> Result<std::result::Result<Vec<Vec<f32>>, inference::InferenceError>> {
+        self.usage.bring(texts.iter().map(String::len).sum());
         Ok(match self.infer(model, ModelInput::Texts(texts)).await {
-            Ok(Output::Embeddings(vectors)) => Ok(vectors),
+            Ok(Output::Embeddings(vectors)) => {
+                let lens = vectors.iter().map(|vector| size_of_val(vector.as_slice()));
+                self.usage.hand(lens.sum());
+                Ok(vectors)
+            }
             Ok(_) => Err(another("vectors")),
             Err(error) => Err(error),
         })
@@ -121,11 +126,16 @@ impl inference::Host for State {
             name: label.name,
             score: label.score,
         };
+        self.usage.bring(texts.iter().map(String::len).sum());
         Ok(match self.infer(model, ModelInput::Texts(texts)).await {
-            Ok(Output::Labels(inputs)) => Ok(inputs
-                .into_iter()
-                .map(|labels| labels.into_iter().map(label).collect())
-                .collect()),
+            Ok(Output::Labels(inputs)) => {
+                let lens = inputs.iter().flatten().map(|label| label.name.len() + 4);
+                self.usage.hand(lens.sum());
+                Ok(inputs
+                    .into_iter()
+                    .map(|labels| labels.into_iter().map(label).collect())
+                    .collect())
+            }
             Ok(_) => Err(another("labels")),
             Err(error) => Err(error),
         })
@@ -167,11 +177,20 @@ impl State {
         key: String,
         deed: Deed,
     ) -> Result<std::result::Result<Done, kv::KvError>> {
+        let value_len = if let Deed::Set(value, _) = &deed {
+            value.len()
+        } else {
+            0
+        };
+        self.usage.bring(key.len() + value_len);
         let store = self.table.get(handle)?;
         let done = match store::check(&key, &deed) {
             Ok(()) => store.stores.act(&store.name, key, deed, store.bytes_max).await,
             Err(failure) => Err(failure),
         };
+        if let Ok(Done::Value(Some(value))) = &done {
+            self.usage.hand(value.len());
+        }
         Ok(done.map_err(|failure| match failure {
             StoreFailure::TooLarge(max) => kv::KvError::TooLarge(max),
             StoreFailure::Quota => kv::KvError::Quota,

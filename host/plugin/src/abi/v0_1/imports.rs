@@ -62,10 +62,12 @@ impl types::HostRequest for State {
             return Ok(Vec::new());
         }
         let headers = self.served()?.headers.iter();
-        Ok(headers
+        let values: Vec<_> = headers
             .filter(|(known, _)| *known == name)
             .map(|(_, value)| value.to_vec())
-            .collect())
+            .collect();
+        self.usage.hand(values.iter().map(Vec::len).sum());
+        Ok(values)
     }
 
     fn body_len(&mut self, _: Resource<RequestHandle>) -> Result<u64> {
@@ -73,18 +75,25 @@ impl types::HostRequest for State {
     }
 
     fn read_body(&mut self, _: Resource<RequestHandle>, offset: u64, len: u32) -> Result<Vec<u8>> {
-        Ok(slice(&self.served()?.body, offset, len).to_vec())
+        let read = slice(&self.served()?.body, offset, len).to_vec();
+        self.usage.hand(read.len());
+        Ok(read)
     }
 
     fn body_text(&mut self, _: Resource<RequestHandle>) -> Result<Option<String>> {
-        Ok(std::str::from_utf8(&self.served()?.body).ok().map(str::to_owned))
+        let text = std::str::from_utf8(&self.served()?.body).ok().map(str::to_owned);
+        self.usage.hand(text.as_ref().map_or(0, String::len));
+        Ok(text)
     }
 
     fn attribute(&mut self, _: Resource<RequestHandle>, key: String) -> Result<Option<String>> {
-        Ok(self.served()?.attributes.find(&key))
+        let value = self.served()?.attributes.find(&key);
+        self.usage.hand(value.as_ref().map_or(0, String::len));
+        Ok(value)
     }
 
     fn set_attribute(&mut self, _: Resource<RequestHandle>, key: String, value: String) -> Result<()> {
+        self.usage.bring(key.len() + value.len());
         self.served()?.attributes.set(&key, &value);
         Ok(())
     }
@@ -116,10 +125,9 @@ impl uploads::Host for State {
         let Some(part) = self.served()?.parts.get(part as usize) else {
             return Ok(Err(uploads::UploadError::NoSuchPart));
         };
-        let read = part.content.read(offset, len).await;
-        Ok(read
-            .map(Vec::from)
-            .map_err(|error| uploads::UploadError::Unavailable(error.to_string())))
+        let read = part.content.read(offset, len).await.map(Vec::from);
+        self.usage.hand(read.as_ref().map_or(0, Vec::len));
+        Ok(read.map_err(|error| uploads::UploadError::Unavailable(error.to_string())))
     }
 }
 
@@ -129,6 +137,7 @@ impl logging::Host for State {
         for (key, value) in fields {
             line.extend([" ", &key, "=", &value]);
         }
+        self.usage.bring(line.len());
         let level = match level {
             logging::Level::Trace => Level::Trace,
             logging::Level::Debug => Level::Debug,
@@ -189,6 +198,7 @@ impl State {
         shape: Vec<u32>,
         data: Vec<u8>,
     ) -> Result<std::result::Result<Resource<Tensor>, TensorError>> {
+        self.usage.bring(data.len());
         let tensor = Tensor {
             element: convert::element(ty),
             shape,
@@ -249,7 +259,9 @@ impl tensors::HostTensor for State {
         offset: u64,
         len: u32,
     ) -> Result<std::result::Result<Vec<u8>, TensorError>> {
-        Ok(Ok(slice(&self.table.get(&tensor)?.data, offset, len).to_vec()))
+        let read = slice(&self.table.get(&tensor)?.data, offset, len).to_vec();
+        self.usage.hand(read.len());
+        Ok(Ok(read))
     }
 
     fn read_f32(
@@ -263,7 +275,9 @@ impl tensors::HostTensor for State {
             None => return Ok(Err(TensorError::Unsupported)),
         };
         let skip = usize::try_from(offset).unwrap_or(usize::MAX);
-        Ok(Ok(values.skip(skip).take(len as usize).collect()))
+        let read: Vec<f32> = values.skip(skip).take(len as usize).collect();
+        self.usage.hand(size_of_val(read.as_slice()));
+        Ok(Ok(read))
     }
 
     fn top_k(
@@ -278,7 +292,10 @@ impl tensors::HostTensor for State {
         if rows.saturating_mul(32 + 8 * u64::from(k)) > max {
             return Ok(Err(TensorError::TooLarge(max)));
         }
-        Ok(convert::top_k(tensor, k).ok_or(TensorError::Unsupported))
+        let best = convert::top_k(tensor, k);
+        self.usage
+            .hand(best.iter().flatten().map(|row| 8 * row.len()).sum());
+        Ok(best.ok_or(TensorError::Unsupported))
     }
 
     fn drop(&mut self, tensor: Resource<Tensor>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! How long an answer is, as `limits.output` counts it.
 
-use crate::value::{Action, Chunk, Output, Prompt, Rejection, Rendered, Step, StreamAction, Verdict};
+use crate::value::{Action, Chunk, Event, Output, Prompt, Rejection, Rendered, Step, StreamAction, Verdict};
 
 /// What each item of a list counts besides its bytes, so that a million empty ones are not free.
 const ITEM_LEN: usize = 16;
@@ -77,8 +77,16 @@ impl Len for Action {
         match self {
             Self::Pass => 0,
             Self::Refuse(rejection) => rejection.len(),
-            Self::Replace(Output::Text(choices)) => choices.iter().map(|text| text.len() + ITEM_LEN).sum(),
-            Self::Replace(Output::Labels(inputs)) => inputs
+            Self::Replace(output) => output.len(),
+        }
+    }
+}
+
+impl Len for Output {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(choices) => choices.iter().map(|text| text.len() + ITEM_LEN).sum(),
+            Self::Labels(inputs) => inputs
                 .iter()
                 .map(|labels| {
                     ITEM_LEN
@@ -88,13 +96,19 @@ impl Len for Action {
                             .sum::<usize>()
                 })
                 .sum(),
-            Self::Replace(Output::Embeddings(vectors)) => {
-                vectors.iter().map(|vector| 4 * vector.len() + ITEM_LEN).sum()
-            }
-            Self::Replace(Output::Tensors(tensors)) => {
-                tensors.iter().map(|(_, tensor)| tensor.data.len()).sum()
-            }
-            Self::Replace(Output::Json(json)) => json.len(),
+            Self::Embeddings(vectors) => vectors.iter().map(|vector| 4 * vector.len() + ITEM_LEN).sum(),
+            Self::Tensors(tensors) => tensors.iter().map(|(_, tensor)| tensor.data.len()).sum(),
+            Self::Json(json) => json.len(),
         }
+    }
+}
+
+/// What an observer is told: bodies and attributes; the rest is a few words.
+impl Len for Event {
+    fn len(&self) -> usize {
+        let bodies = [&self.request_body, &self.response_body];
+        let bodies = bodies.into_iter().flatten().map(|body| body.len());
+        let attributes = self.attributes.iter().map(|(key, value)| key.len() + value.len());
+        bodies.chain(attributes).sum()
     }
 }

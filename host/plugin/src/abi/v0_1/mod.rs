@@ -1,6 +1,6 @@
 //! `selvedge:plugin@0.1`: the bindings that wasmtime generates from `wit/`, and the stages' calls on top of them.
 //!
-//! Next: `imports` (what plugins call), `granted` (what they call where it is granted), `convert` (types), `stages` (what the host calls).
+//! Next: `imports` (what plugins call), `granted` (what they call where it is granted), `convert` and `len` (types), `stages` (what the host calls).
 
 mod convert;
 mod granted;

@@ -10,6 +10,7 @@ use super::bindings::exports::selvedge::plugin::{
     lifecycle, observer, postprocessor, stream_postprocessor, templater, validator,
 };
 use super::convert;
+use super::len::Len;
 use crate::error::Fault;
 use crate::inspect::Stage;
 use crate::state::State;
@@ -93,7 +94,9 @@ impl Stages {
         so_far: Option<Rendered>,
     ) -> Outcome<Rendered> {
         let guest = exported(self.templater.as_ref())?.load(&mut *store, instance)?;
-        let table = &mut store.data_mut().table;
+        let state = store.data_mut();
+        state.usage.hand(so_far.as_ref().map_or(0, Len::len));
+        let table = &mut state.table;
         let so_far = so_far
             .map(|rendered| convert::rendered_in(rendered, table))
             .transpose()?;
@@ -110,7 +113,9 @@ impl Stages {
         done: Completion,
     ) -> Outcome<Action> {
         let guest = exported(self.postprocessor.as_ref())?.load(&mut *store, instance)?;
-        let done = convert::completion_in(done, &mut store.data_mut().table)?;
+        let state = store.data_mut();
+        state.usage.hand(done.output.len());
+        let done = convert::completion_in(done, &mut state.table)?;
         match guest.call_process(&mut *store, handle(), &done).await? {
             Ok(action) => Ok(Ok(convert::action(action, &mut store.data_mut().table)?)),
             Err(failure) => Ok(Err(convert::fault(failure))),
@@ -126,6 +131,7 @@ impl Stages {
         events: &[Event],
     ) -> Outcome<()> {
         let guest = exported(self.observer.as_ref())?.load(&mut *store, instance)?;
+        store.data_mut().usage.hand(events.iter().map(Len::len).sum());
         let events: Vec<_> = events.iter().map(convert::event_in).collect();
         Ok(guest
             .call_observe(&mut *store, &events)
@@ -148,6 +154,10 @@ impl Stages {
         chunks: &[Chunk],
     ) -> Outcome<StreamAction> {
         let guest = exported(self.stream.as_ref())?.load(&mut *store, instance)?;
+        store
+            .data_mut()
+            .usage
+            .hand(chunks.iter().map(|chunk| chunk.text.len()).sum());
         let chunks: Vec<_> = chunks.iter().map(convert::chunk_in).collect();
         let action = guest
             .processor()

@@ -1,0 +1,115 @@
+//! `selvedge plugin run`: one call of a component in the sandbox that serves, for trying.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use selvedge_plugin::Limits;
+use selvedge_plugin::cases::Case;
+
+use super::test::refused;
+use crate::author::{self, report};
+use crate::cli::{CliError, executor};
+use crate::config::State;
+
+/// Arguments of `plugin run`. The files are those of a golden case, of any name.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RunArguments {
+    /// The component, `.wasm`.
+    file: PathBuf,
+    /// The request's body; `-` reads it from standard input.
+    #[arg(long, value_name = "FILE")]
+    request: Option<PathBuf>,
+    /// What the plugin is configured with; `{}` where it is not said.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What it is granted, and what stands in for it, as `allow.json` of a case.
+    #[arg(long, value_name = "FILE")]
+    allow: Option<PathBuf>,
+    /// The request's headers, an object.
+    #[arg(long, value_name = "FILE")]
+    headers: Option<PathBuf>,
+    /// The parts of a form.
+    #[arg(long, value_name = "FILE")]
+    parts: Option<PathBuf>,
+    /// For a post-processor: labels with their scores, a list for each input.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Or texts that were generated.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// For a stream: pushes and pauses.
+    #[arg(long, value_name = "FILE")]
+    chunks: Option<PathBuf>,
+    /// For an observer: events.
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// A case's folder, for what is not named here.
+    #[arg(long, value_name = "DIR")]
+    case: Option<PathBuf>,
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+pub(super) fn run(arguments: RunArguments) -> Result<(), CliError> {
+    let is_json = arguments.json;
+    let component = arguments.file.clone();
+    // Kept until the call is over: a body that came by standard input is in it.
+    let own = tempfile::tempdir().context("there is no room for a temporary folder")?;
+    let case = case(arguments, own.path())?;
+    let cache = State::default().dir.join("plugins");
+    let outcome = executor()?
+        .block_on(author::try_out(&component, &case, &cache))
+        .map_err(refused)?;
+    if is_json {
+        println!("{:#}", report::case_json(&outcome));
+    } else {
+        print!("{}", report::run_text(&outcome, &Limits::default()));
+    }
+    match outcome.found.codes.first() {
+        None => Ok(()),
+        Some(code) => Err(anyhow::anyhow!("the plugin gave no answer ({code})").into()),
+    }
+}
+
+/// The case that the arguments come to.
+fn case(arguments: RunArguments, own: &Path) -> Result<Case, CliError> {
+    if let Some(dir) = arguments.case.as_ref().filter(|dir| !dir.is_dir()) {
+        return Err(CliError::Config(vec![format!(
+            "--case {}: there is no such folder",
+            dir.display()
+        )]));
+    }
+    let mut request = arguments.request;
+    if request.as_deref() == Some("-".as_ref()) {
+        let file = own.join("body");
+        take_input(&file).context("the body cannot be taken from standard input")?;
+        request = Some(file);
+    }
+    let named = [
+        ("request.json", request),
+        ("config.json", arguments.config),
+        ("allow.json", arguments.allow),
+        ("headers.json", arguments.headers),
+        ("parts.json", arguments.parts),
+        ("labels.json", arguments.labels),
+        ("text.json", arguments.text),
+        ("chunks.json", arguments.chunks),
+        ("events.json", arguments.events),
+    ];
+    let named = named
+        .into_iter()
+        .filter_map(|(name, file)| Some((name.to_owned(), file?)));
+    let named: BTreeMap<String, PathBuf> = named.collect();
+    // A folder that is not there has no files.
+    let dir = arguments.case.unwrap_or_else(|| own.join("case"));
+    Case::of(dir, named).map_err(|error| CliError::Config(vec![error.to_string()]))
+}
+
+fn take_input(file: &Path) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(file)?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file).map(drop)
+}

@@ -1,0 +1,300 @@
+//! What a case may say, and what is told of it: failures, pauses, answers of other servers, numbers, traps; and what it may not say.
+
+use serde_json::{Value, json};
+
+use crate::author::{Files, Folder, author, author_command, text};
+use crate::host::run;
+
+/// The cases of a report, by name.
+fn case<'a>(told: &'a Value, name: &str) -> &'a Value {
+    let cases = told["cases"].as_array().expect("a list");
+    cases.iter().find(|case| case["name"] == name).expect("it ran")
+}
+
+fn told(out: &str) -> Value {
+    serde_json::from_str(out).unwrap_or_else(|error| panic!("{error}: {out}"))
+}
+
+#[test]
+fn a_failure_may_be_expected_by_its_code() {
+    let fails = |code: &str| json!({ "failure": code });
+    let folder = Folder::new(&[
+        (
+            "fails",
+            json!({ "validate": "fail" }),
+            &[("expected.json", fails("did-not-want-to"))],
+        ),
+        (
+            "fails-too",
+            json!({ "validate": "fail" }),
+            &[("expected.json", fails("plugin-failed"))],
+        ),
+        (
+            "loops",
+            json!({ "validate": "loop" }),
+            &[("expected.json", fails("plugin-time-limit"))],
+        ),
+        (
+            "sleeps",
+            json!({ "validate": "sleep" }),
+            &[("expected.json", fails("plugin-wall-time-limit"))],
+        ),
+        (
+            "refused",
+            json!({ "validate": "no such deed" }),
+            &[("expected.json", fails("refused"))],
+        ),
+        (
+            "another",
+            json!({ "validate": "trap" }),
+            &[("expected.json", fails("plugin-failed"))],
+        ),
+        ("none", json!({}), &[("expected.json", fails("plugin-trap"))]),
+    ]);
+    let (code, out, error) = folder.test("hostile", &["--json"]);
+    assert_eq!(code, 4, "{out}{error}");
+    let told = told(&out);
+    for (name, passed) in [
+        ("fails", true),
+        ("fails-too", true),
+        ("loops", true),
+        ("sleeps", true),
+        ("refused", true),
+        ("another", false),
+        ("none", false),
+    ] {
+        assert_eq!(case(&told, name)["passed"], passed, "{name}: {out}");
+    }
+    assert_eq!(case(&told, "another")["failure"], json!(["plugin-trap"]));
+    assert_eq!(
+        case(&told, "fails")["failure"],
+        json!(["plugin-failed", "did-not-want-to"])
+    );
+    // What was ended by its time has no count that would be the same again.
+    assert_eq!(case(&told, "loops")["instructions"], Value::Null);
+}
+
+#[test]
+fn instructions_are_counted_and_are_the_same_each_time() {
+    let labels = |count: usize| json!([vec![json!(["spam", 0.75]); count]]);
+    let folder = Folder::new(&[
+        ("few", json!({}), &[("labels.json", labels(1))]),
+        ("many", json!({}), &[("labels.json", labels(200))]),
+    ]);
+    let measured = || {
+        let (_, out, error) = folder.test("label", &["--json"]);
+        let told = serde_json::from_str::<Value>(&out).unwrap_or_else(|_| panic!("{out}{error}"));
+        ["few", "many"].map(|name| {
+            let case = case(&told, name);
+            let number = |key: &str| case[key].as_u64().unwrap_or_else(|| panic!("{key}: {case}"));
+            (
+                number("instructions"),
+                number("given_bytes"),
+                number("answer_bytes"),
+            )
+        })
+    };
+    let [few, many] = measured();
+    assert_eq!([few, many], measured());
+    assert!(many.0 > few.0 + 200, "{few:?} {many:?}");
+    assert_eq!(many.1 - few.1, 199 * 20, "{few:?} {many:?}");
+    assert!(few.2 > 10, "{few:?}");
+}
+
+#[test]
+fn pauses_go_by_on_the_plugins_clocks_and_nobody_waits() {
+    let chunks =
+        json!([[[0, "a"]], { "pause_ms": 7_200_000 }, [[0, "b"]], { "pause_ms": 1_000 }, [[0, "c"]]]);
+    let texts = "0 17000000007200 17000072007201 1700007201[finished after 3 calls]";
+    let folder = Folder::new(&[("clocks", json!({ "push": "clocks" }), &[("chunks.json", chunks)])]);
+    let (_, out, error) = folder.test("hostile-stream", &["--json"]);
+    let told = told(&out);
+    assert_eq!(
+        case(&told, "clocks")["found"]["texts"],
+        json!([texts]),
+        "{out}{error}"
+    );
+}
+
+#[test]
+fn other_servers_answer_as_the_case_says() {
+    let url = "https://granted.example/hook";
+    let secrets = json!({ "WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" });
+    let allow = json!({ "http": [{ "method": "PUT", "url": url }], "secrets": secrets, "bodies": true });
+    let files: Files<'_> = &[("events.json", json!([{}])), ("allow.json", allow)];
+    let folder = Folder::new(&[("another-method", json!({ "url": url }), files)]);
+    let (code, out, _) = folder.test("webhook", &[]);
+    assert_eq!(code, 4, "{out}");
+    for part in [
+        "a call of POST https://granted.example/hook was denied: allow.json has answers for PUT https://granted.example/hook",
+        "webhook-unreachable",
+        "\"webhook-signature\": \"v1,",
+    ] {
+        assert!(out.contains(part), "`{part}` is not in\n{out}");
+    }
+}
+
+#[test]
+fn junit_has_the_numbers_and_what_was_logged() {
+    let folder = Folder::new(&[("panics", json!({ "validate": "panic" }), &[])]);
+    let file = folder.path().join("junit.xml");
+    let (code, out, _) = folder.test("hostile", &["--junit", &text(&file)]);
+    assert_eq!(code, 4, "{out}");
+    // What was panicked with, and where.
+    assert!(out.contains("log: warn") && out.contains("panicked at"), "{out}");
+    assert!(out.contains("it was in:"), "{out}");
+    let xml = std::fs::read_to_string(&file).expect("written");
+    for part in [
+        "name=\"memory_bytes\"",
+        "name=\"brought_bytes\"",
+        "<system-err>",
+        "panicked at",
+    ] {
+        assert!(xml.contains(part), "`{part}` is not in\n{xml}");
+    }
+}
+
+#[test]
+fn a_trap_is_told_with_its_line_where_the_component_has_lines() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-plugins");
+    let (code, said) = author(
+        &target,
+        &["plugin", "new", "my-trap", "--into", &text(dir.path())],
+    );
+    assert_eq!(code, 0, "{said}");
+    let project = dir.path().join("my-trap");
+    let source = project.join("src/rule.rs");
+    let lines = std::fs::read_to_string(&source).expect("there");
+    let mut lines: Vec<&str> = lines.lines().collect();
+    let place = lines
+        .iter()
+        .position(|line| line.contains("let length ="))
+        .expect("its length");
+    lines.insert(place + 1, "        assert!(length < 3, \"it is {length}\");");
+    std::fs::write(&source, lines.join("\n") + "\n").expect("written");
+    let mut build = author_command(&target, &["plugin", "build", &text(&project)]);
+    build.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
+    build.env("CARGO_PROFILE_RELEASE_STRIP", "none");
+    let built = build.output().expect("it starts");
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let (code, said) = author(&target, &["plugin", "test", &text(&project)]);
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("it is 8"), "{said}");
+    let at = format!("src/rule.rs:{}:", place + 2);
+    let frame = said
+        .lines()
+        .find(|line| line.contains(" at ") && line.contains(&at) && line.contains("check"));
+    assert!(frame.is_some(), "`{at}` is not in\n{said}");
+}
+
+#[test]
+fn what_a_case_may_not_say_is_told_with_its_place() {
+    let chunks = |chunks: Value| ("chunks.json", chunks);
+    let pass = || json!({ "push": "pass" });
+    for (plugin, config, file, parts) in [
+        (
+            "hostile-stream",
+            pass(),
+            chunks(json!([{ "pause": 1 }])),
+            ["chunks.json: push 1", "`pause`"],
+        ),
+        (
+            "hostile-stream",
+            pass(),
+            chunks(json!([[[0, "a"]], [[4_294_967_295_u32, "b"]]])),
+            ["push 2", "at most 128"],
+        ),
+        (
+            "hostile-stream",
+            pass(),
+            chunks(json!([{ "pause_ms": 1_000_000_000_000_u64 }])),
+            ["push 1", "pause"],
+        ),
+        (
+            "hostile-stream",
+            pass(),
+            chunks(json!(["a"])),
+            ["push 1", "[choice, text]"],
+        ),
+        (
+            "hostile-stream",
+            pass(),
+            ("chunk.json", json!([])),
+            ["chunk.json", "chunks.json"],
+        ),
+        (
+            "webhook",
+            json!({}),
+            ("events.json", json!([7])),
+            ["events.json", "an object"],
+        ),
+        (
+            "label",
+            json!({}),
+            ("allow.json", json!({ "secret": {} })),
+            ["allow.json", "secret"],
+        ),
+        (
+            "label",
+            json!({}),
+            ("allow.json", json!({ "http": ["nowhere"] })),
+            ["http[0]", "scheme"],
+        ),
+        (
+            "label",
+            json!({}),
+            (
+                "allow.json",
+                json!({ "http": [{ "url": "https://a.b/", "stauts": 1 }] }),
+            ),
+            ["http[0]", "stauts"],
+        ),
+        (
+            "label",
+            json!({}),
+            ("labels.json", json!([[["spam", "much"]]])),
+            ["labels.json", "much"],
+        ),
+    ] {
+        let granted =
+            json!({ "http": ["https://a.b"], "secrets": { "WEBHOOK_SECRET": "x" }, "bodies": true });
+        let mut files = vec![file.clone()];
+        if file.0 != "allow.json" && plugin == "webhook" {
+            files.push(("allow.json", granted));
+        }
+        let config = if plugin == "webhook" {
+            json!({ "url": "https://a.b/" })
+        } else {
+            config
+        };
+        let folder = Folder::new(&[("a", config, &files)]);
+        let (code, out, error) = folder.test(plugin, &[]);
+        assert_eq!(code, 3, "{file:?}: {out}{error}");
+        for part in parts {
+            assert!(error.contains(part), "`{part}` is not in {error}");
+        }
+    }
+    let folder = Folder::new(&[("one", json!({}), &[]), ("two", json!({}), &[])]);
+    std::fs::write(folder.path().join("cases/one/config.json"), "{").expect("written");
+    let (code, _, error) = folder.test("label", &["--case", "one"]);
+    assert!(code == 3 && error.contains("one/config.json"), "{error}");
+    let (code, _, error) = folder.test("label", &["--case", "three"]);
+    assert!(
+        code == 3 && error.contains("`three`") && error.contains("one, two"),
+        "{error}"
+    );
+    let nowhere = text(&folder.path().join("nowhere"));
+    let (code, _, error) = run(&[
+        "plugin",
+        "test",
+        &nowhere,
+        "--component",
+        &crate::author::component("label"),
+    ]);
+    assert!(code == 3 && error.contains("nowhere/cases"), "{error}");
+}
