@@ -305,6 +305,7 @@ async fn attach(
         limits,
         headers: stubs.headers,
         grants: stubs.grants,
+        vocabulary: None,
         start: Start::Snapshot,
         spent: Some(Arc::clone(&spent)),
         clock: Some(Clock::default()),

@@ -16,6 +16,7 @@ use crate::edge::{Authority, Edge, Limiter};
 use crate::granted::{Doers, Kept, Reachable};
 use crate::openapi::subject::{self, Known};
 use crate::openapi::{Document, Subject};
+use crate::pipeline::decode;
 use crate::reload::ModelSource;
 use crate::router::Router;
 use crate::telemetry::Meters;
@@ -169,13 +170,9 @@ impl Generation {
         let reachable = Reachable::default();
         let doers = Doers::new(config, &reachable, means.stores);
         let ((models, sources), (plugins, known, unreadable)) = tokio::join!(
-            backend::load(config, means.runtime, means.before, &tell),
-            load_plugins(config, sandbox, &doers, &tell)
+            load_models(config, (means.runtime, means.before), &reachable, &tell),
+            load_plugins(config, (sandbox, &reachable), &doers, &tell)
         );
-        let loaded = models
-            .iter()
-            .filter_map(|(name, backend)| Some((name.clone(), backend.as_ref().ok()?.clone())));
-        reachable.tell(loaded);
         let document = Document::new(&subject(config, &models, &known));
         let shared = Shared {
             config,
@@ -228,12 +225,27 @@ pub struct Means<'a> {
     pub before: Option<&'a Generation>,
 }
 
+/// Loads the models, and tells those who wait for them.
+async fn load_models(
+    config: &Config,
+    (runtime, before): (Option<Runtime>, Option<&Generation>),
+    reachable: &Reachable,
+    tell: &impl Fn(&str),
+) -> (Vec<(String, Result<Backend, String>)>, Vec<ModelSource>) {
+    let (models, sources) = backend::load(config, runtime, before, tell).await;
+    let loaded = models
+        .iter()
+        .filter_map(|(name, backend)| Some((name.clone(), backend.as_ref().ok()?.clone())));
+    reachable.tell(loaded);
+    (models, sources)
+}
+
 type Attachments = Vec<Result<Attached, String>>;
 
 /// Reads each plugin once and attaches it wherever it is used; attachments are compiled side by side.
 async fn load_plugins(
     config: &Config,
-    sandbox: &Sandbox,
+    (sandbox, reachable): (&Sandbox, &Reachable),
     doers: &Doers,
     tell: &impl Fn(&str),
 ) -> (Vec<Attachments>, HashMap<String, Known>, Vec<String>) {
@@ -265,7 +277,7 @@ async fn load_plugins(
             let settings = limits[attach.plugin.as_str()];
             async move {
                 tell(&format!("attaching plugin {} to endpoint {name}", attach.plugin));
-                attach_plugin(sandbox, plugin, settings, name, endpoint, attach).await
+                attach_plugin((sandbox, reachable), plugin, settings, (name, endpoint), attach).await
             }
         });
         futures_util::future::join_all(attachments)
@@ -325,27 +337,38 @@ fn read_plugin(
 }
 
 async fn attach_plugin(
-    sandbox: &Sandbox,
+    (sandbox, reachable): (&Sandbox, &Reachable),
     plugin: &Result<Readable, String>,
     settings: &config::Plugin,
-    endpoint_name: &str,
-    endpoint: &config::Endpoint,
+    (endpoint_name, endpoint): (&str, &config::Endpoint),
     attach: &config::Attach,
 ) -> Result<Attached, String> {
     let (plugin, grants) = plugin.as_ref().map_err(Clone::clone)?;
     let place = format!("endpoints.{endpoint_name}.plugins (`{}`)", attach.plugin);
     let on_error = attach.on_error.unwrap_or(endpoint.on_error);
-    if on_error == OnError::Skip && attach.on_error.is_some() && plugin.stages.contains(&Stage::Validate) {
+    let not_skipped = [
+        (Stage::Validate, "a validator"),
+        (Stage::Decode, "a plugin that decides tokens"),
+    ];
+    let not_skipped = not_skipped
+        .iter()
+        .find(|(stage, _)| plugin.stages.contains(stage));
+    if let (Some(OnError::Skip), Some((_, what))) = (attach.on_error, not_skipped) {
         return Err(format!(
-            "{place}: `on_error = \"skip\"` is not for a validator: what nobody checked must not pass"
+            "{place}: `on_error = \"skip\"` is not for {what}: what nobody checked must not pass"
         ));
     }
+    let vocabulary = match plugin.needs_vocabulary() {
+        true => reachable.vocabulary(&endpoint.model).await,
+        false => Ok(None),
+    };
     let options = AttachOptions {
         endpoint: endpoint_name.into(),
         config: attach.config.clone(),
         limits: settings.limits(),
         headers: settings.allow.headers.clone(),
         grants: grants.clone(),
+        vocabulary: vocabulary.map_err(|why| format!("{place}: {why}"))?,
         spent: None,
         clock: None,
         start: match settings.startup {
@@ -390,6 +413,7 @@ fn join(name: &str, endpoint: &config::Endpoint, plugins: Attachments, shared: &
             ));
         }
     }
+    decode::check_alone(name, &attached, &mut reasons);
     let observers = observers(name, &attached, &mut reasons);
     match found {
         Some((backend, fallbacks)) if reasons.is_empty() => {

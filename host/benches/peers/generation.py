@@ -12,6 +12,8 @@ eight    eight such at once: all tokens from the first request to the last token
 first    time to the first token of a prompt of 256 tokens that begins like none before it
 prefix   time to the first token behind a system prompt of 512 tokens that the node has read before; with no prefixes kept
 plugin   `redact` on the stream against none: tokens a second of one stream and of eight, the reading of prompts included
+decode   `decode-regex` with patterns that let the same text through, one of a single state and one of 4,000, of which 512 are worked
+         out beforehand: tokens a second of one stream and of eight
 beside   time to the first token of a short prompt while another request's 1,500 tokens are read; what a running stream feels
 memory   resident memory of node and server when they have loaded, and at the end
 
@@ -51,6 +53,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 MODEL, PLUGIN = ROOT / "models/smollm2", ROOT / "plugins/dist/redact.wasm"
+DECODE = ROOT / "plugins/dist/decode-regex.wasm"
 # The weights that models/smollm2 is made of, as `cargo xtask models` leaves them.
 GGUF = TARGET / "models/smollm2.gguf"
 PROMPT, ANSWER, SLOTS, CONTEXT = 128, 128, 8, 2048
@@ -199,7 +202,7 @@ class Server:
 
 @contextlib.contextmanager
 def node(folder, name, threads, prefix_tokens_max=None):
-    """This host: the endpoint `plain`, and `redacted` with a plugin on the stream."""
+    """This host: the endpoint `plain`, `redacted` with a plugin on the stream, `any` and `counted` with one that decides tokens."""
     prefixes = "" if prefix_tokens_max is None else f"prefix_tokens_max = {prefix_tokens_max}"
     config, log = folder / f"{name}.toml", folder / f"{name}.log"
     config.write_text(
@@ -219,11 +222,19 @@ context_max = {CONTEXT}
 {prefixes}
 [plugins.redact]
 path = "{PLUGIN}"
+[plugins.decode-regex]
+path = "{DECODE}"
 [endpoints.plain]
 model = "smollm2"
 [endpoints.redacted]
 model = "smollm2"
 plugins = [{{ use = "redact", config = {{ builtin = ["email"] }} }}]
+[endpoints.any]
+model = "smollm2"
+plugins = [{{ use = "decode-regex", config = {{ pattern = '(?s:.)*' }} }}]
+[endpoints.counted]
+model = "smollm2"
+plugins = [{{ use = "decode-regex", config = {{ pattern = '(?s-u:[\\x01-\\x7F]){{0,4000}}' }} }}]
 """
     )
 
@@ -476,16 +487,21 @@ class Bench:
         peers = {"prefixes kept": lambda: behind(self.ours), "none kept": lambda: behind(self.forgetful)}
         self.in_turns("first token behind a system prompt of 512", "ms", peers)
 
-    def plugin(self):
-        def rates(endpoint):
-            one, *eight = (self.prompts.text(PROMPT) for _ in range(1 + SLOTS))
-            one, eight = ([one], eight)
-            alone, together = (ask_together(self.ours.address, texts, endpoint) for texts in (one, eight))
-            self.answered += [answer.tokens for answer in alone + together]
-            return {"one stream": total_rate(alone), "eight": total_rate(together)}
+    def rates(self, endpoint):
+        one, *eight = (self.prompts.text(PROMPT) for _ in range(1 + SLOTS))
+        one, eight = ([one], eight)
+        alone, together = (ask_together(self.ours.address, texts, endpoint) for texts in (one, eight))
+        self.answered += [answer.tokens for answer in alone + together]
+        return {"one stream": total_rate(alone), "eight": total_rate(together)}
 
-        peers = {"redact on the stream": lambda: rates("redacted"), "no plugin": lambda: rates("plain")}
+    def plugin(self):
+        peers = {"redact on the stream": lambda: self.rates("redacted"), "no plugin": lambda: self.rates("plain")}
         self.in_turns("what a plugin costs", "tokens/s", peers)
+
+    def decode(self):
+        peers = {"no plugin": "plain", "any text": "any", "4,000 states": "counted"}
+        peers = {name: lambda endpoint=endpoint: self.rates(endpoint) for name, endpoint in peers.items()}
+        self.in_turns("what deciding tokens costs", "tokens/s", peers)
 
     def beside(self):
         address = self.ours.address
@@ -544,12 +560,13 @@ def check_needs(gguf):
         MODEL / "model.onnx": "cargo xtask models",
         gguf: "cargo xtask models, or give --gguf",
         PLUGIN: "cargo xtask plugins",
+        DECODE: "cargo xtask plugins",
     }.items():
         if not path.exists():
             sys.exit(f"{path} is missing: {command}")
 
 
-FIGURES = ("stream", "eight", "first", "prefix", "plugin", "beside", "memory")
+FIGURES = ("stream", "eight", "first", "prefix", "plugin", "decode", "beside", "memory")
 
 
 def main():

@@ -82,6 +82,8 @@ impl Sandboxed {
                 grants: Grants::default(),
                 spent: None,
                 start: Start::Snapshot,
+                clock: None,
+                vocabulary: None,
             };
             let attached = sandbox.attach(&Arc::new(guest.expect("a plugin")), options);
             attached.await.expect("attached")

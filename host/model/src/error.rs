@@ -217,6 +217,9 @@ pub enum InferError {
     /// The structure that the text should have cannot be kept to.
     #[error("the JSON Schema cannot be used: {0}")]
     Structure(String),
+    /// Whoever decides which tokens may come has failed; it knows why.
+    #[error("who decides which tokens may come has failed")]
+    Guide,
     /// The model failed on the input.
     #[error("the model failed: {0}")]
     Failed(String),
@@ -240,6 +243,7 @@ impl InferError {
             | Self::ContextExceeded { .. }
             | Self::PromptTooLong { .. }
             | Self::Structure(_)
+            | Self::Guide
             | Self::Template(_) => false,
         }
     }

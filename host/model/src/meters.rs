@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use metrics::{Histogram, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 
 /// The counters of a model.
 #[derive(Clone)]
@@ -13,6 +13,7 @@ pub(crate) struct Meters {
     tokens: Histogram,
     padding: Histogram,
     rows: Histogram,
+    late: Counter,
 }
 
 impl Meters {
@@ -26,6 +27,7 @@ impl Meters {
             tokens: histogram!("selvedge_batch_tokens", "model" => name()),
             padding: histogram!("selvedge_padding_ratio", "model" => name()),
             rows: histogram!("selvedge_decode_rows", "model" => name()),
+            late: counter!("selvedge_decode_late_total", "model" => name()),
         }
     }
 
@@ -47,9 +49,10 @@ impl Meters {
         self.padding.record(1.0 - count(sum) / count(padded.max(1)));
     }
 
-    /// A step wrote a token of each of so many sequences.
-    pub(crate) fn step(&self, rows: usize, took: Duration) {
+    /// A step wrote a token of each of so many sequences; so many others sat it out, since nobody had said what may come there.
+    pub(crate) fn step(&self, rows: usize, late: usize, took: Duration) {
         self.rows.record(count(rows));
+        self.late.increment(late as u64);
         self.inference.record(took);
     }
 }

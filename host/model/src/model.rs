@@ -11,7 +11,7 @@ use crate::error::InferError;
 use crate::generate::decoder::Shape;
 use crate::generate::engine::Engine;
 use crate::generate::structure::Structures;
-use crate::generate::{Constraint, GenerateOptions, GenerateRequest, Generation, Structure};
+use crate::generate::{Constraint, GenerateOptions, GenerateRequest, Generation, Guide, Structure};
 use crate::session::DeviceReport;
 use crate::signature::Signature;
 use crate::tensor::Tensor;
@@ -153,7 +153,31 @@ impl Model {
     ///
     /// Where the model does something else, the prompt is empty or leaves no room, or too many sequences wait.
     pub fn generate(&self, request: GenerateRequest) -> Result<Generation, InferError> {
-        self.sequences()?.0.submit(request)
+        self.sequences()?.0.submit(request, None)
+    }
+
+    /// The same where somebody else decides, beside the model, which tokens may come: see [`guide`](crate::generate::guide()). The
+    /// request must not want a structure besides.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate).
+    pub fn generate_guided(&self, request: GenerateRequest, guide: Guide) -> Result<Generation, InferError> {
+        self.sequences()?.0.submit(request, Some(guide))
+    }
+
+    /// The bytes of all its tokens, in the order of their ids, none where an id is a control token's or no token's; and those that
+    /// end a text. Takes some ten milliseconds. None where it does not generate.
+    ///
+    /// # Errors
+    ///
+    /// Where the tokenizer is of a kind that does not say what bytes its tokens are.
+    pub fn words(&self) -> Option<Result<(Vec<Vec<u8>>, Vec<u32>), String>> {
+        let Work::Sequences { structures, .. } = &self.shared.work else {
+            return None;
+        };
+        let shape = Shape::of(&self.shared.signature);
+        Some(shape.and_then(|shape| structures.words(shape.vocabulary)))
     }
 
     /// The prompt of a conversation, by the model's chat template.

@@ -121,6 +121,7 @@ async fn attach(sandbox: &Sandbox, start: Start) -> Attachment {
         limits,
         headers: Vec::new(),
         grants: Grants::default(),
+        vocabulary: None,
         spent: None,
         clock: None,
         start,

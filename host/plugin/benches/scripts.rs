@@ -68,6 +68,7 @@ async fn attach(sandbox: &Sandbox, name: &str, config: &Value, start: Start) -> 
         },
         headers: Vec::new(),
         grants,
+        vocabulary: None,
         spent: None,
         clock: None,
         start,

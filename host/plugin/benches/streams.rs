@@ -124,6 +124,7 @@ async fn attach(sandbox: &Sandbox, name: &str, config: Value) -> Attachment {
         limits: Limits::default(),
         headers: Vec::new(),
         grants: Grants::default(),
+        vocabulary: None,
         spent: None,
         clock: None,
         start: Start::Snapshot,

@@ -23,6 +23,7 @@ use crate::sandbox::Shared;
 use crate::spent::Spent;
 use crate::state::{Identity, Phase, State};
 use crate::value::{Action, Completion, Event, Rendered, Request, Verdict};
+use crate::vocabulary::Vocabulary;
 
 /// How a plugin is attached to an endpoint.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct AttachOptions {
     pub headers: Vec<String>,
     /// What the operator grants it.
     pub grants: Grants,
+    /// The tokens of the endpoint's model; only a plugin that imports them needs any.
+    pub vocabulary: Option<Arc<Vocabulary>>,
     /// How its instances are to start.
     pub start: Start,
     /// Who wants to know what its calls take of its limits. A node that serves does not.

@@ -80,6 +80,11 @@ pub enum LoadError {
     /// wasmtime cannot compile or link it.
     #[error("it cannot be compiled or linked: {0}")]
     Compile(String),
+    /// It reads the tokens of the endpoint's model, which has none.
+    #[error(
+        "it works on the tokens of the endpoint's model, which must be one of this node that generates text"
+    )]
+    NoVocabulary,
     /// The compiler panicked.
     #[error("the compiler failed on it (a panic, contained)")]
     CompilerPanicked,
@@ -187,6 +192,9 @@ pub enum Fault {
         /// How many there are.
         count: u32,
     },
+    /// What it said of the next token is no decision.
+    #[error(transparent)]
+    Decision(#[from] BadDecision),
     /// It answered that it failed.
     #[error("failed ({code}): {message}")]
     Failed {
@@ -239,8 +247,47 @@ impl Fault {
             Self::Abi(_) => "plugin-abi",
             Self::Json(_) => "plugin-bad-json",
             Self::Choice { .. } => "plugin-bad-choice",
+            Self::Decision(bad) => bad.code(),
             Self::Failed { .. } => "plugin-failed",
             Self::Busy(_) => "plugins-busy",
+        }
+    }
+}
+
+/// Why a plugin's answer does not decide which tokens may come.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum BadDecision {
+    /// It names a token that there is not.
+    #[error("answered with token {id}, and the vocabulary ends at {}", vocabulary.saturating_sub(1))]
+    Token {
+        /// The token.
+        id: u32,
+        /// How many there are.
+        vocabulary: usize,
+    },
+    /// Its mask does not have a bit for each token.
+    #[error("answered with a mask of {len} words, and the vocabulary needs {expected}")]
+    Mask {
+        /// Words of 32 bits that it has.
+        len: usize,
+        /// Words that it must have.
+        expected: usize,
+    },
+    /// It would add to a logit what is no number, or too much.
+    #[error("answered with a bias of {0}, which must be from -100 to 100")]
+    Bias(f32),
+    /// It leaves no token that may come.
+    #[error("left no token that may come; it must answer `stop` to end a text")]
+    Nothing,
+}
+
+impl BadDecision {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Token { .. } => "plugin-bad-token",
+            Self::Mask { .. } => "plugin-bad-mask",
+            Self::Bias(_) => "plugin-bad-bias",
+            Self::Nothing => "plugin-no-token",
         }
     }
 }

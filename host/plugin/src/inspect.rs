@@ -77,15 +77,17 @@ impl Code {
 pub enum Stage {
     Validate,
     Template,
+    Decode,
     Postprocess,
     Stream,
     Observe,
 }
 
 impl Stage {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Validate,
         Self::Template,
+        Self::Decode,
         Self::Postprocess,
         Self::Stream,
         Self::Observe,
@@ -97,6 +99,7 @@ impl Stage {
         match self {
             Self::Validate => "selvedge:plugin/validator",
             Self::Template => "selvedge:plugin/templater",
+            Self::Decode => "selvedge:plugin/decoder",
             Self::Postprocess => "selvedge:plugin/postprocessor",
             Self::Stream => "selvedge:plugin/stream-postprocessor",
             Self::Observe => "selvedge:plugin/observer",
@@ -109,6 +112,7 @@ impl Stage {
         match self {
             Self::Validate => "validate",
             Self::Template => "template",
+            Self::Decode => "decode",
             Self::Postprocess => "postprocess",
             Self::Stream => "stream",
             Self::Observe => "observe",
@@ -168,6 +172,13 @@ impl Plugin {
     /// What each import takes of an operator, in the order of the imports.
     pub fn needs(&self) -> impl Iterator<Item = (&str, Need)> {
         self.imports.iter().map(|import| (import.as_str(), need(import)))
+    }
+
+    /// Whether it works on the tokens of the endpoint's model.
+    #[must_use]
+    pub fn needs_vocabulary(&self) -> bool {
+        let reads = |import: &String| unversioned(import) == "selvedge:plugin/vocabulary";
+        self.stages.contains(&Stage::Decode) || self.imports.iter().any(reads)
     }
 
     /// The digest in hexadecimal.

@@ -26,6 +26,8 @@ pub mod value;
 
 pub mod spool;
 
+pub mod vocabulary;
+
 pub mod error;
 
 pub mod sandbox;
@@ -33,6 +35,8 @@ pub mod sandbox;
 pub mod attachment;
 
 pub mod stream;
+
+pub mod decode;
 
 pub mod cases;
 
@@ -59,7 +63,8 @@ mod ticker;
 pub use anatomy::Anatomy;
 pub use attachment::{AttachOptions, Attachment, Start, Started, Startup};
 pub use cases::Clock;
-pub use error::{CallError, Fault, LoadError, Scarce};
+pub use decode::{Decision, Decoding};
+pub use error::{BadDecision, CallError, Fault, LoadError, Scarce};
 pub use grant::{Grants, Origin, Reach};
 pub use inference::{ModelAnswer, ModelFailure, ModelInput, Models};
 pub use inspect::{Code, Plugin, Stage};
@@ -73,3 +78,4 @@ pub use sandbox::{Sandbox, SandboxOptions};
 pub use spent::Spent;
 pub use spool::{Spool, SpoolBounds, SpoolError, Spooled};
 pub use stream::StreamInstance;
+pub use vocabulary::Vocabulary;

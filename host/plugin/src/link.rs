@@ -15,12 +15,13 @@ use crate::quickjs;
 use crate::state::State;
 
 /// Interfaces that every plugin may import: they give nothing of the node away.
-const FREE: [&str; 5] = [
+const FREE: [&str; 6] = [
     "selvedge:plugin/types",
     "selvedge:plugin/tensors",
     "selvedge:plugin/logging",
     "selvedge:plugin/metrics",
     "selvedge:plugin/uploads",
+    "selvedge:plugin/vocabulary",
 ];
 
 /// WASI packages that are met by an empty context, since toolchains import them whether they are used or not.

@@ -177,6 +177,9 @@ impl Sandbox {
                 max,
             });
         }
+        if plugin.needs_vocabulary() && options.vocabulary.is_none() {
+            return Err(LoadError::NoVocabulary);
+        }
         let (sandbox, plugin) = (self.clone(), Arc::clone(plugin));
         let executor = tokio::runtime::Handle::current();
         let work = move || {
@@ -218,6 +221,7 @@ impl Sandbox {
             spent: options.spent,
             clock: options.clock,
             metered: self.shared.options.metered,
+            vocabulary: options.vocabulary.filter(|_| plugin.needs_vocabulary()),
             journals_dir: Arc::clone(&self.shared.journals_dir),
             budget: Arc::clone(&self.shared.budget),
         });

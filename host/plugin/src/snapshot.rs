@@ -17,7 +17,7 @@ use crate::cache::{Cache, Key};
 use crate::call::{classify, store};
 use crate::compiler::Compiler;
 use crate::error::{Fault, LoadError};
-use crate::inspect::Plugin;
+use crate::inspect::{Plugin, hex};
 use crate::manifest::SelfTest;
 use crate::sandbox::MEMORIES_MAX;
 use crate::state::{Identity, Phase, State};
@@ -52,12 +52,11 @@ impl Workshop<'_> {
             limits.host_bytes,
             limits.handles,
         );
-        Key::attached(
-            self.engine,
-            &self.plugin.digest,
-            self.config,
-            &format!("{start:?} {bounds:?}"),
-        )
+        let mut how = format!("{start:?} {bounds:?}");
+        if let Some(vocabulary) = &self.identity.vocabulary {
+            how = format!("{how} {}", hex(vocabulary.digest()));
+        }
+        Key::attached(self.engine, &self.plugin.digest, self.config, &how)
     }
 
     /// Makes the component that requests start from, and says how they start.

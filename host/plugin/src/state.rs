@@ -22,6 +22,7 @@ use crate::room::Budget;
 use crate::spent::{Spent, Tally};
 use crate::ticker::TICK;
 use crate::value::{Request, safe};
+use crate::vocabulary::Vocabulary;
 
 /// Who the plugin is and what it may have: one for each attachment, shared by its stores.
 pub(crate) struct Identity {
@@ -34,6 +35,8 @@ pub(crate) struct Identity {
     pub(crate) grants: Grants,
     /// The memory that all instances of the node have together.
     pub(crate) budget: Arc<Budget>,
+    /// The tokens of the endpoint's model, where it reads them.
+    pub(crate) vocabulary: Option<Arc<Vocabulary>>,
     /// Where its journals are.
     pub(crate) journals_dir: Arc<Path>,
     /// What the plugin recorded of the metrics that its manifest declares.

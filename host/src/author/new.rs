@@ -11,10 +11,11 @@ use selvedge_plugin::Stage;
 type File = (&'static str, &'static str);
 
 /// The interfaces, which every project has a copy of.
-const INTERFACES: [File; 4] = [
+const INTERFACES: [File; 5] = [
     ("wit/imports.wit", include_str!("../../../wit/imports.wit")),
     ("wit/stages.wit", include_str!("../../../wit/stages.wit")),
     ("wit/types.wit", include_str!("../../../wit/types.wit")),
+    ("wit/unstable.wit", include_str!("../../../wit/unstable.wit")),
     ("wit/worlds.wit", include_str!("../../../wit/worlds.wit")),
 ];
 
@@ -96,8 +97,8 @@ macro_rules! files {
     };
 }
 
-fn template(stage: Stage) -> Template {
-    match stage {
+fn template(stage: Stage) -> Option<Template> {
+    Some(match stage {
         Stage::Validate => Template {
             about: "refuses texts that are too long.",
             core: "rule",
@@ -142,7 +143,8 @@ fn template(stage: Stage) -> Template {
             files: files!("observe"; "manifest.json" "lib.rs" "core.rs"
                 "cases/slow/config.json" "cases/slow/events.json" "cases/slow/expected.json"),
         },
-    }
+        Stage::Decode => return None,
+    })
 }
 
 /// Why there is no new plugin.
@@ -153,6 +155,9 @@ pub enum NewError {
         "`{0}` is no name for a plugin: lower-case letters, digits and `-`, beginning with a letter, at most 64"
     )]
     Name(String),
+    /// The stage is experimental.
+    #[error("there is no template for the stage `{}`, which is experimental; begin with a copy of plugins/decode-regex", .0.name())]
+    NoTemplate(Stage),
     /// The folder is there.
     #[error("{0} is there already; take another name, or remove it")]
     There(PathBuf),
@@ -181,7 +186,7 @@ pub fn project(parent: &Path, name: &str, stage: Stage, language: Language) -> R
     if dir.exists() {
         return Err(NewError::There(dir));
     }
-    let template = template(stage);
+    let template = template(stage).ok_or(NewError::NoTemplate(stage))?;
     let shared: &[File] = match language {
         Language::Rust => &RUST,
         Language::JavaScript => &JAVASCRIPT,

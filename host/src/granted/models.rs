@@ -1,10 +1,11 @@
 //! The node's models, as plugins run them: by their names, and without plugins round them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use selvedge_model::{InferError, Input, Text};
-use selvedge_plugin::{ModelAnswer, ModelFailure, ModelInput, Models};
+use selvedge_plugin::{ModelAnswer, ModelFailure, ModelInput, Models, Vocabulary};
+use tokio::sync::SetOnce;
 
 use crate::backend::Backend;
 use crate::pipeline::{Fault, RequestError, convert};
@@ -12,12 +13,33 @@ use crate::upstream::UpstreamFault;
 
 /// The backends of one generation. Plugins are attached before all of them are loaded, so they are told afterwards.
 #[derive(Clone, Default)]
-pub struct Reachable(Arc<OnceLock<HashMap<String, Backend>>>);
+pub struct Reachable(Arc<SetOnce<HashMap<String, Backend>>>);
 
 impl Reachable {
     /// Tells of the backends that are loaded. Once.
     pub fn tell(&self, backends: impl Iterator<Item = (String, Backend)>) {
         self.0.set(backends.collect()).ok();
+    }
+
+    /// The tokens of a model, once it is loaded; none where it generates no text, or another server does.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be loaded, or its tokenizer does not say what bytes its tokens are.
+    pub async fn vocabulary(&self, model: &str) -> Result<Option<Arc<Vocabulary>>, String> {
+        let backend = self.0.wait().await.get(model);
+        let backend =
+            backend.ok_or_else(|| format!("the model `{model}`, whose tokens it works on, is not loaded"))?;
+        let Some(model) = backend.model().cloned() else {
+            return Ok(None);
+        };
+        let work = move || {
+            let words = model.words()?;
+            Some(words.map(|(words, ends)| Arc::new(Vocabulary::new(&words, ends))))
+        };
+        let words = tokio::task::spawn_blocking(work).await;
+        let words = words.unwrap_or_else(|_| Some(Err("its tokenizer cannot be read".to_owned())));
+        words.transpose()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A fault has two messages. The *external* one says what the client can do about it. The *internal* one, which may name
 //! files, plugins' messages and traps, goes to the log alone. Each dialect dresses the same description in its own clothes.
+//! Longer than others: it is the one place where errors become statuses, and each has its own.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -361,6 +362,7 @@ fn describe_plugin(error: &CallError) -> Description<'_> {
         PluginFault::Abi(_) => failed("broke the component model's rules"),
         PluginFault::Json(_) => failed("answered with JSON that cannot be read"),
         PluginFault::Choice { .. } => failed("answered with a choice that the stream does not have"),
+        PluginFault::Decision(_) => failed("did not say which tokens may come"),
         PluginFault::Failed { retryable: false, .. } => failed("failed"),
         PluginFault::Failed { retryable: true, .. } => Description {
             status: 503,
@@ -379,6 +381,7 @@ fn describe_plugin(error: &CallError) -> Description<'_> {
 }
 
 fn describe_model(error: &InferError) -> Description<'_> {
+    use InferError::{Failed, Guide};
     let input = |index: usize| Some(format!("input.{index}"));
     let bad_input = |kind: &'static str, param: Option<String>| Description {
         detail: Some(json!([{ "type": kind, "loc": ["body"], "msg": error.to_string(), "input": null }])),
@@ -409,7 +412,7 @@ fn describe_model(error: &InferError) -> Description<'_> {
             retry_after: Some(*retry_after),
             ..Description::new(503, "queue_full", error.to_string())
         },
-        InferError::Failed(_) => Description::new(502, "model_failed", "the model failed on this input"),
+        Guide | Failed(_) => Description::new(502, "model_failed", "the model failed on this input"),
         InferError::Stopped => Description {
             retry_after: Some(Duration::from_secs(1)),
             ..Description::new(503, "model_unloaded", error.to_string())

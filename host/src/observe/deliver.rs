@@ -277,7 +277,8 @@ fn failure(fault: &Fault) -> Failure {
         | Fault::Stack
         | Fault::Trap(_)
         | Fault::Abi(_)
-        | Fault::Choice { .. } => Failure::Doubtful,
+        | Fault::Choice { .. }
+        | Fault::Decision(_) => Failure::Doubtful,
     }
 }
 

@@ -62,6 +62,18 @@ pub fn completion(inference: model::Inference) -> plugin::Completion {
     }
 }
 
+/// What a plugin says of the next token, as a model's sequence is told it.
+#[must_use]
+pub fn decision(decision: selvedge_plugin::Decision) -> model::generate::Decision {
+    match decision {
+        selvedge_plugin::Decision::Draw { allowed, bias } => {
+            model::generate::Decision::Draw { allowed, bias }
+        }
+        selvedge_plugin::Decision::Force(tokens) => model::generate::Decision::Force(tokens),
+        selvedge_plugin::Decision::Stop => model::generate::Decision::Stop,
+    }
+}
+
 /// Tensors of a plugin, as a model is given them.
 #[must_use]
 pub fn tensors_in(tensors: Vec<(String, plugin::Tensor)>) -> model::Input {

@@ -13,7 +13,7 @@ use selvedge_plugin::value::{Chunk, Completion, Finish, Output, Request, StreamA
 use selvedge_plugin::{Stage, StreamInstance};
 
 use super::RequestError;
-use super::order::{Order, amend, check_logprobs, prompt_of, unavailable};
+use super::order::{Order, amend, check_logprobs, check_structure, prompt_of, unavailable};
 use super::run::{postprocess, template, validate};
 use super::source::{self, Heard, Source};
 use crate::generation::Ready;
@@ -143,9 +143,10 @@ impl Running {
             }
         }
         check_logprobs(endpoint, &order.params)?;
+        check_structure(endpoint, &order.params)?;
         let (prompt, mut watch) = (order.prompt?, meters.watch(Step::Model));
         let opened_at = Instant::now();
-        let opened = source::open(endpoint, prompt, &order.params).await;
+        let opened = source::open(endpoint, &request, prompt, &order.params).await;
         let (source, counts) = opened.inspect_err(|_| watch.end())?;
         let count = order.params.count;
         let filtered = endpoint.stage(Stage::Stream).next().is_some();

@@ -13,6 +13,8 @@ pub mod params;
 
 pub mod run;
 
+pub(crate) mod decode;
+
 mod source;
 
 pub use error::{ClientFault, Fault, HostFault, Rejected, RequestError};

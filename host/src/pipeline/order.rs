@@ -90,6 +90,23 @@ pub(super) fn check_logprobs(endpoint: &Ready, params: &Params) -> Result<(), Cl
     }
 }
 
+/// What a plugin lets come and what a schema does need have no text in common.
+pub(super) fn check_structure(endpoint: &Ready, params: &Params) -> Result<(), ClientFault> {
+    match endpoint.stage(Stage::Decode).next() {
+        Some(attached) if params.structure.is_some() => {
+            let plugin = &attached.attachment.plugin().name;
+            Err(ClientFault::BadBody {
+                kind: "unsupported_value",
+                param: "response_format".to_owned(),
+                message: format!(
+                    "`response_format` cannot be given, since the plugin `{plugin}` decides which tokens may come"
+                ),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn unavailable(endpoint: &Ready, reason: String) -> RequestError {
     let endpoint = endpoint.name.as_ref().to_owned();
     HostFault::Unavailable { endpoint, reason }.into()

@@ -1,11 +1,17 @@
 //! Where generated text comes from: the endpoint's backend, or where that fails before its first word, one behind it.
 
-use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
-use selvedge_model::{
-    Event, Finish as ModelFinish, GenerateRequest, Generation, Inference, Input, Model, Piece, Sampling,
-};
-use selvedge_plugin::value::Finish;
+use std::sync::Arc;
 
+use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
+use selvedge_model::generate::guide;
+use selvedge_model::{
+    Event, Finish as ModelFinish, GenerateRequest, Generation, InferError, Inference, Input, Model, Piece,
+    Sampling,
+};
+use selvedge_plugin::value::{Finish, Request};
+use selvedge_plugin::{Attachment, Stage};
+
+use super::decode::Driver;
 use super::generate::Counts;
 use super::order::Prompt;
 use super::params::Params;
@@ -36,14 +42,18 @@ pub(super) type Source = SelectAll<BoxStream<'static, Result<Heard, RequestError
 /// Where the order is wrong, or the last of them fails.
 pub(super) async fn open(
     endpoint: &Ready,
+    request: &Arc<Request>,
     prompt: Prompt,
     params: &Params,
 ) -> Result<(Source, Counts), RequestError> {
+    // Only on an endpoint whose backend is a model of this node.
+    let decider = endpoint.stage(Stage::Decode).next();
+    let decider = decider.map(|attached| (&attached.attachment, request));
     let mut backends = std::iter::once(&endpoint.backend).chain(&endpoint.fallbacks);
     let mut backend = backends.next().unwrap_or(&endpoint.backend);
     loop {
         let opened = match backend {
-            Backend::Model(model) => open_model(model, &prompt, params).await,
+            Backend::Model(model) => open_model(model, &prompt, params, decider).await,
             Backend::Upstream(upstream) => upstream.generate(&prompt, params).await.map(heard),
         };
         match (opened, backends.next()) {
@@ -97,6 +107,7 @@ async fn open_model(
     model: &Model,
     prompt: &Prompt,
     params: &Params,
+    decider: Option<(&Attachment, &Arc<Request>)>,
 ) -> Result<(Source, Counts), RequestError> {
     let prompt = match prompt {
         Prompt::Messages(messages) => model.chat_prompt(messages).await?,
@@ -109,7 +120,7 @@ async fn open_model(
     };
     let mut source = SelectAll::new();
     for choice in 0..params.count {
-        let generation = model.generate(GenerateRequest {
+        let order = GenerateRequest {
             prompt: prompt.clone(),
             tokens_max: params.tokens_max.unwrap_or(usize::MAX),
             stop: params.stop.clone(),
@@ -118,8 +129,16 @@ async fn open_model(
                 ..params.sampling.clone()
             },
             constraint: constraint.clone(),
-        })?;
-        source.push(events(choice, generation));
+        };
+        let (generation, driver) = match decider {
+            None => (model.generate(order)?, None),
+            Some((attachment, request)) => {
+                let (guide, seat) = guide();
+                let generation = model.generate_guided(order, guide)?;
+                (generation, Some(Driver::start(attachment, request, choice, seat)))
+            }
+        };
+        source.push(events(choice, generation, driver));
     }
     let counts = Counts {
         prompt: prompt.len(),
@@ -128,11 +147,19 @@ async fn open_model(
     Ok((source, counts))
 }
 
-fn events(choice: usize, generation: Generation) -> BoxStream<'static, Result<Heard, RequestError>> {
-    let next = move |mut generation: Generation| async move {
+/// What a sequence tells. With it ends the task of the plugin that decides for it, which alone knows why it failed.
+fn events(
+    choice: usize,
+    generation: Generation,
+    driver: Option<Driver>,
+) -> BoxStream<'static, Result<Heard, RequestError>> {
+    let next = move |(mut generation, mut driver): (Generation, Option<Driver>)| async move {
         let heard = match generation.next().await? {
             Ok(Event::Text(piece)) => vec![Ok(Heard::Text(choice, piece))],
             Ok(Event::Done(done)) => {
+                if let Some(driver) = &mut driver {
+                    driver.end().await;
+                }
                 let counts = Counts {
                     prompt: done.prompt_tokens,
                     cached: done.cached_tokens,
@@ -144,11 +171,17 @@ fn events(choice: usize, generation: Generation) -> BoxStream<'static, Result<He
                 };
                 vec![Ok(Heard::Counts(counts)), Ok(Heard::End(choice, finish))]
             }
-            Err(error) => vec![Err(error.into())],
+            Err(error) => {
+                let failed = match &mut driver {
+                    Some(driver) if error == InferError::Guide => driver.end().await,
+                    _ => None,
+                };
+                vec![Err(failed.map_or_else(|| error.into(), RequestError::from))]
+            }
         };
-        Some((stream::iter(heard), generation))
+        Some((stream::iter(heard), (generation, driver)))
     };
-    stream::unfold(generation, next).flatten().boxed()
+    stream::unfold((generation, driver), next).flatten().boxed()
 }
 
 fn heard(words: Words) -> (Source, Counts) {

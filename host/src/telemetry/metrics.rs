@@ -96,7 +96,7 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// What only grows.
-const COUNTERS: [(&str, &str); 8] = [
+const COUNTERS: [(&str, &str); 9] = [
     (
         "selvedge_requests_total",
         "Requests that are over, by endpoint, dialect and status; 499 where the client left first",
@@ -116,6 +116,10 @@ const COUNTERS: [(&str, &str); 8] = [
     (
         "selvedge_plugin_failures_total",
         "Calls of a plugin that failed, by code",
+    ),
+    (
+        "selvedge_decode_late_total",
+        "Times that a sequence sat out a step of a decoder, since the plugin that decides which tokens may come had not answered",
     ),
     (
         "selvedge_events_lost_total",

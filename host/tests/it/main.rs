@@ -12,6 +12,8 @@ mod cli;
 mod client;
 mod config;
 mod contained;
+mod decode;
+mod decode_faults;
 mod edge;
 mod endpoints;
 mod far;

@@ -86,6 +86,8 @@ pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
                 "--exclude",
                 "hostile-stream",
                 "--exclude",
+                "hostile-decode",
+                "--exclude",
                 "hostile-observer",
                 "--exclude",
                 "hostile-answer",

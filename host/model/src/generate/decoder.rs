@@ -55,9 +55,8 @@ impl Shape {
         let positions = signature.has_input("position_ids");
         let logits = find(outputs, "logits", Element::Float32, 3)?;
         let first = find(inputs, &past_name(0), Element::Float32, 4)?;
-        let known = |dim: i64, what: &str| {
-            usize::try_from(dim).map_err(|_| format!("its {what} must be fixed, and is left open"))
-        };
+        let open = |what: &str| format!("its {what} must be fixed, and is left open");
+        let known = |dim: i64, what: &str| usize::try_from(dim).map_err(|_| open(what));
         let is_past = |port: &&Port| port.name.starts_with("past_key_values.");
         let layers = inputs.iter().filter(is_past).count() / 2;
         for part in 0..2 * layers {
@@ -129,6 +128,13 @@ pub(crate) struct Prefix {
     pub(crate) len: usize,
 }
 
+/// One row's part in a step. One that sits out runs in a shared cache all the same: what it writes lies where its next token will.
+pub(crate) struct Row {
+    pub(crate) token: u32,
+    pub(crate) past: usize,
+    pub(crate) sits_out: bool,
+}
+
 impl Decoder {
     /// A decoder whose rows share one buffer.
     ///
@@ -197,22 +203,26 @@ impl Decoder {
         }
     }
 
-    /// Runs one token of each of the first rows, given with how many tokens that row has; logits, `[rows, vocabulary]`.
-    pub(crate) fn step(&mut self, rows: &[(u32, usize)]) -> Result<&mut [f32], InferError> {
+    /// Runs one token of each of the first rows; logits, `[rows, vocabulary]`, which mean nothing where a row sits out.
+    pub(crate) fn step(&mut self, rows: &[Row]) -> Result<&mut [f32], InferError> {
         match &mut self.cache {
             Cache::Shared(slots) => {
-                let ids = rows.iter().map(|(id, _)| i64::from(*id)).collect();
-                let width = rows.iter().map(|(_, past)| past + 1).max().unwrap_or(1);
+                let ids = rows.iter().map(|row| i64::from(row.token)).collect();
+                let width = rows.iter().map(|row| row.past + 1).max().unwrap_or(1);
                 let mut mask = vec![0; rows.len() * width];
-                for (line, (_, past)) in mask.chunks_exact_mut(width).zip(rows) {
-                    line[..=*past].fill(1);
+                for (line, row) in mask.chunks_exact_mut(width).zip(rows) {
+                    line[..=row.past].fill(1);
                 }
                 slots.run(&mut self.session, &self.shape, (0, rows.len()), ids, mask)
             }
             Cache::Copied(copies) => {
                 copies.logits.clear();
-                for (row, (id, past)) in rows.iter().enumerate() {
-                    copies.run(&mut self.session, &self.shape, row, vec![i64::from(*id)], *past)?;
+                for (place, row) in rows.iter().enumerate() {
+                    let ids = vec![i64::from(row.token)];
+                    match row.sits_out {
+                        true => copies.logits.extend(vec![0.0; self.shape.vocabulary]),
+                        false => copies.run(&mut self.session, &self.shape, place, ids, row.past)?,
+                    }
                 }
                 Ok(&mut copies.logits)
             }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use tokenizers::Tokenizer as HfTokenizer;
 use tokio::sync::mpsc;
 
-use super::decoder::{Decoder, Prefix};
+use super::decoder::{Decoder, Prefix, Row};
+use super::guide::Guide;
 use super::sequence::{Progress, Sequence};
 use super::{GenerateOptions, GenerateRequest, Generation};
 use crate::error::InferError;
@@ -43,6 +44,12 @@ const SHORT_CHUNKS: usize = 4;
 
 /// Of so many chunks, one is of the prompt that came first.
 const FIRST_COME_EVERY: usize = 4;
+
+/// How long all rows wait for guides that are a little late: less than a tenth of a step, in which those rows would sit out.
+const LATE_GRACE: Duration = Duration::from_micros(500);
+
+/// How long the thread waits for a guide at a time where there is nothing else to do; then it looks at the queue.
+const LATE_WAIT: Duration = Duration::from_millis(1);
 
 /// The bounds of a refused client's patience.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -77,8 +84,16 @@ impl Engine {
     /// # Errors
     ///
     /// Where it can never fit, or too many wait.
-    pub(crate) fn submit(&self, request: GenerateRequest) -> Result<Generation, InferError> {
+    pub(crate) fn submit(
+        &self,
+        request: GenerateRequest,
+        guide: Option<Guide>,
+    ) -> Result<Generation, InferError> {
         self.check(&request)?;
+        if guide.is_some() && request.constraint.is_some() {
+            let why = "somebody else decides already which tokens may come".to_owned();
+            return Err(InferError::Structure(why));
+        }
         let mut state = self.lock();
         if state.stopped {
             return Err(InferError::Stopped);
@@ -97,9 +112,8 @@ impl Engine {
             });
         }
         let (reply, events) = mpsc::unbounded_channel();
-        state
-            .waiting
-            .push_back(Sequence::new(request, self.options.context_max, reply));
+        let sequence = Sequence::new(request, guide, self.options.context_max, reply);
+        state.waiting.push_back(sequence);
         drop(state);
         self.work.notify_one();
         Ok(Generation { events })
@@ -208,6 +222,7 @@ impl Stepper {
                 self.meters.waited(sequence.since);
                 sequence.since = Instant::now();
                 self.decoder.clear_row(row);
+                sequence.begin();
                 self.prefilling.push((row, sequence));
             }
             let running = self.decoding.len() + self.prefilling.len();
@@ -278,7 +293,7 @@ impl Stepper {
         let (row, sequence) = self.prefilling.remove(place);
         self.prefixes.keep(&self.decoder, row, &sequence.prompt, chunk);
         match progress {
-            Progress::Continues => self.join(row, sequence),
+            Progress::Continues | Progress::Late => self.join(row, sequence),
             Progress::Ended => self.note_pace(&sequence),
         }
     }
@@ -302,14 +317,17 @@ impl Stepper {
     /// One token of each sequence that has its prompt behind it.
     fn decode(&mut self) {
         self.leave(|sequence| sequence.is_abandoned());
-        if self.decoding.is_empty() {
+        self.catch_up();
+        let row = |sequence: &Sequence| Row {
+            token: sequence.next,
+            past: sequence.len(),
+            sits_out: sequence.is_late(),
+        };
+        let rows: Vec<Row> = self.decoding.iter().map(row).collect();
+        let running = rows.iter().filter(|row| !row.sits_out).count();
+        if running == 0 {
             return;
         }
-        let rows: Vec<(u32, usize)> = self
-            .decoding
-            .iter()
-            .map(|sequence| (sequence.next, sequence.len()))
-            .collect();
         let (vocabulary, started) = (self.decoder.vocabulary(), Instant::now());
         let logits = match self.decoder.step(&rows) {
             Ok(logits) => logits,
@@ -318,7 +336,7 @@ impl Stepper {
                 return self.fail_decoding(&error);
             }
         };
-        self.meters.step(rows.len(), started.elapsed());
+        self.meters.step(running, rows.len() - running, started.elapsed());
         let mut ended = Vec::new();
         for (row, (sequence, logits)) in self
             .decoding
@@ -326,9 +344,35 @@ impl Stepper {
             .zip(logits.chunks_exact_mut(vocabulary))
             .enumerate()
         {
-            if sequence.advance(logits, &self.tokenizer, &self.ends) == Progress::Ended {
+            if !sequence.is_late() && sequence.advance(logits, &self.tokenizer, &self.ends) == Progress::Ended
+            {
                 ended.push(row);
             }
+        }
+        let mut row = 0..;
+        self.leave(|_| ended.contains(&row.next().unwrap_or_default()));
+    }
+
+    /// Lets those go on whose guide was late and has answered. The others are not held up for long: a row whose guide has not answered
+    /// sits out the next step. Where there is nothing to run, one guide is waited for.
+    fn catch_up(&mut self) {
+        let idle = self.prefilling.is_empty() && self.decoding.iter().all(Sequence::is_late);
+        let mut left = if idle { LATE_WAIT } else { LATE_GRACE };
+        let mut ended = Vec::new();
+        for (row, sequence) in self.decoding.iter_mut().enumerate() {
+            if !sequence.is_late() {
+                continue;
+            }
+            let started = Instant::now();
+            let within = if idle || sequence.is_fresh() {
+                left
+            } else {
+                Duration::ZERO
+            };
+            if sequence.catch_up(within, &self.tokenizer, &self.ends) == Progress::Ended {
+                ended.push(row);
+            }
+            left = left.saturating_sub(started.elapsed());
         }
         let mut row = 0..;
         self.leave(|_| ended.contains(&row.next().unwrap_or_default()));

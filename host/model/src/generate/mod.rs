@@ -1,7 +1,7 @@
 //! Generation: continuous batching of sequences that join and leave at every step.
 //!
-//! `sample` chooses tokens and `text` makes text of them, both pure; `structure` rules out what would break a wanted form;
-//! `decoder` runs the file, with its cache of keys and values; `engine` is the thread that owns it and decides at each step who goes
+//! `sample` chooses tokens and `text` makes text of them, both pure; `structure` rules out what would break a wanted form,
+//! and `guide` is where somebody else says what may come; `decoder` runs the file, with its cache of keys and values; `engine` is the thread that owns it and decides at each step who goes
 //! on. Read in this order.
 
 pub mod sample;
@@ -9,6 +9,8 @@ pub mod sample;
 pub mod text;
 
 pub mod structure;
+
+pub mod guide;
 
 pub(crate) mod decoder;
 
@@ -20,6 +22,7 @@ mod zeroed;
 
 use tokio::sync::mpsc;
 
+pub use guide::{Decision, Guide, Seat, guide};
 pub use sample::{Sampling, Scored};
 pub use structure::{Constraint, Structure};
 

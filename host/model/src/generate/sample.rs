@@ -77,6 +77,13 @@ pub struct Sampler {
     seen: HashMap<u32, Seen>,
 }
 
+/// The model's own probabilities, before anything is done to them.
+struct Scores {
+    logits: Vec<f32>,
+    total: f32,
+    likeliest: Vec<u32>,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     generated: u32,
@@ -99,13 +106,10 @@ impl Sampler {
     }
 
     /// Chooses the next token from the logits of all, which it may change. `logits` must not be empty. Where only some tokens
-    /// are allowed, they are bits in words, the lowest first.
-    pub fn choose(&mut self, logits: &mut [f32], allowed: Option<&[u32]>) -> Choice {
-        let wanted = self.sampling.logprobs;
-        let total = wanted.map(|_| log_sum_exp(logits));
-        let best = wanted.map(|count| likeliest(logits, count));
-        let before = wanted.map(|_| logits.to_vec());
-        self.adjust(logits);
+    /// are allowed, they are bits in words, the lowest first; `bias` is added like the request's own.
+    pub fn choose(&mut self, logits: &mut [f32], allowed: Option<&[u32]>, bias: &[(u32, f32)]) -> Choice {
+        let scores = self.scores(logits);
+        self.adjust(logits, bias);
         if let Some(allowed) = allowed {
             rule_out(logits, allowed);
         }
@@ -114,19 +118,40 @@ impl Sampler {
         } else {
             self.draw(logits)
         };
+        self.chosen(token, scores)
+    }
+
+    /// Takes a token, one of the model's, whatever the logits are; nothing is drawn.
+    pub fn force(&mut self, logits: &[f32], token: u32) -> Choice {
+        let scores = self.scores(logits);
+        self.chosen(token, scores)
+    }
+
+    /// What a choice is reported with, where that is asked for.
+    fn scores(&self, logits: &[f32]) -> Option<Scores> {
+        let count = self.sampling.logprobs?;
+        Some(Scores {
+            total: log_sum_exp(logits),
+            likeliest: likeliest(logits, count),
+            logits: logits.to_vec(),
+        })
+    }
+
+    fn chosen(&mut self, token: u32, scores: Option<Scores>) -> Choice {
         self.seen.entry(token).or_default().generated += 1;
-        let scored = total.zip(best).zip(before).map(|((total, best), before)| {
+        let scored = scores.map(|scores| {
             let scored = |token: u32| Scored {
                 token,
-                logprob: before[token as usize] - total,
+                logprob: scores.logits[token as usize] - scores.total,
             };
-            (scored(token), best.into_iter().map(scored).collect())
+            let likeliest = scores.likeliest.iter().copied().map(scored).collect();
+            (scored(token), likeliest)
         });
         Choice { token, scored }
     }
 
-    fn adjust(&self, logits: &mut [f32]) {
-        for (token, bias) in &self.sampling.logit_bias {
+    fn adjust(&self, logits: &mut [f32], bias: &[(u32, f32)]) {
+        for (token, bias) in self.sampling.logit_bias.iter().chain(bias) {
             if let Some(logit) = logits.get_mut(*token as usize) {
                 *logit += bias;
             }
@@ -273,7 +298,7 @@ mod tests {
     fn draws(sampling: Sampling, logits: &[f32], count: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(sampling, &[]);
         (0..count)
-            .map(|_| sampler.choose(&mut logits.to_vec(), None).token)
+            .map(|_| sampler.choose(&mut logits.to_vec(), None, &[]).token)
             .collect()
     }
 
@@ -351,7 +376,7 @@ mod tests {
         };
         let mut sampler = Sampler::new(repeated, &[0]);
         assert_eq!(
-            sampler.choose(&mut logits.to_vec(), None).token,
+            sampler.choose(&mut logits.to_vec(), None, &[]).token,
             1,
             "the prompt counts"
         );
@@ -373,7 +398,7 @@ mod tests {
             logit_bias: vec![(0, 100.0)],
             ..Sampling::default()
         };
-        let choice = Sampler::new(sampling, &[]).choose(&mut [0.0, 1.0, 2.0], None);
+        let choice = Sampler::new(sampling, &[]).choose(&mut [0.0, 1.0, 2.0], None, &[]);
         let (chosen, best) = choice.scored.expect("asked for");
         assert_eq!(choice.token, 0);
         assert!((chosen.logprob.exp() - 0.0900).abs() < 1e-3, "{chosen:?}");
@@ -390,7 +415,7 @@ mod tests {
             (vec![0, 0, 1 << 2], 66),
         ] {
             for sampling in [Sampling::default(), warm()] {
-                let choice = Sampler::new(sampling, &[]).choose(&mut logits.clone(), Some(&allowed));
+                let choice = Sampler::new(sampling, &[]).choose(&mut logits.clone(), Some(&allowed), &[]);
                 assert_eq!(choice.token, expected, "{allowed:?}");
             }
         }
@@ -411,7 +436,7 @@ mod tests {
         ) {
             let sampling = Sampling { temperature, top_k, top_p, min_p, seed, ..Sampling::default() };
             let left = candidates(&logits, &sampling);
-            let token = Sampler::new(sampling, &[]).choose(&mut logits.clone(), None).token;
+            let token = Sampler::new(sampling, &[]).choose(&mut logits.clone(), None, &[]).token;
             prop_assert!(left.iter().any(|(candidate, _)| *candidate == token));
         }
     }

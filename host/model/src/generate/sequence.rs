@@ -1,11 +1,13 @@
 //! One sequence: what it was asked, what it has, and what of it the client has seen.
 
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use tokenizers::Tokenizer as HfTokenizer;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::sample::{Sampler, Scored};
+use super::guide::{Decision, Gone, Guide};
+use super::sample::{Choice, Sampler, Scored};
 use super::structure::{Constraint, Rest};
 use super::text::{Detokenizer, Passed, StopFinder};
 use super::{Done, Event, Finish, GenerateRequest, Piece, TokenReport};
@@ -34,18 +36,44 @@ pub(super) struct Sequence {
     detokenizer: Detokenizer,
     stops: StopFinder,
     reports: Vec<TokenReport>,
+    guided: Option<Guided>,
+    late: Option<Late>,
     reply: Reply,
+}
+
+/// What a guide has to do with a sequence.
+struct Guided {
+    guide: Guide,
+    /// Tokens that come next whatever the logits are.
+    forced: VecDeque<u32>,
+    /// Tokens of which the guide was not told yet.
+    taken: Vec<u32>,
+}
+
+/// A sequence whose guide has not answered: all its tokens are in the cache.
+struct Late {
+    /// Those behind its last token.
+    logits: Vec<f32>,
+    /// Whether nobody has waited for the guide yet.
+    fresh: bool,
 }
 
 /// Whether a sequence goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     Continues,
+    /// Its guide has not answered yet; it keeps the logits.
+    Late,
     Ended,
 }
 
 impl Sequence {
-    pub(super) fn new(request: GenerateRequest, context_max: usize, reply: Reply) -> Self {
+    pub(super) fn new(
+        request: GenerateRequest,
+        guide: Option<Guide>,
+        context_max: usize,
+        reply: Reply,
+    ) -> Self {
         let left = context_max.saturating_sub(request.prompt.len());
         Self {
             filled: 0,
@@ -60,6 +88,12 @@ impl Sequence {
             detokenizer: Detokenizer::default(),
             stops: StopFinder::new(request.stop),
             reports: Vec::new(),
+            guided: guide.map(|guide| Guided {
+                guide,
+                forced: VecDeque::new(),
+                taken: Vec::new(),
+            }),
+            late: None,
             prompt: request.prompt,
             reply,
         }
@@ -75,20 +109,121 @@ impl Sequence {
         self.prompt.len() - self.filled
     }
 
-    /// Tokens in the cache once the prompt is there.
+    /// Tokens in the cache once the prompt is there: all but the one that the next step runs.
     pub(super) fn len(&self) -> usize {
-        self.prompt.len() + self.generated.saturating_sub(1)
+        let next = usize::from(self.generated > 0 && self.late.is_none());
+        self.prompt.len() + self.generated - next
+    }
+
+    /// Whether its guide has not answered yet.
+    pub(super) fn is_late(&self) -> bool {
+        self.late.is_some()
+    }
+
+    /// Whether nobody has waited for its guide yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.late.as_ref().is_some_and(|late| late.fresh)
+    }
+
+    /// Its prompt is about to be read: its guide can begin.
+    pub(super) fn begin(&self) {
+        if let Some(guided) = &self.guided {
+            guided.guide.ask(Vec::new());
+        }
     }
 
     /// Takes the logits behind its last token, chooses the next one and tells what can be told.
     pub(super) fn advance(&mut self, logits: &mut [f32], tokenizer: &HfTokenizer, ends: &[u32]) -> Progress {
-        let allowed = self.constraint.as_mut().map(Constraint::allowed).transpose();
-        let choice = match &allowed {
-            Ok(allowed) => self
-                .sampler
-                .choose(logits, allowed.as_ref().map(|bits| bits.as_slice())),
-            Err(error) => return self.fail(error.clone()),
+        match self.decision(Duration::ZERO) {
+            Ok(Some(decision)) => self.follow(&decision, logits, tokenizer, ends),
+            Ok(None) => {
+                let (logits, fresh) = (logits.to_vec(), true);
+                self.late = Some(Late { logits, fresh });
+                Progress::Late
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Goes on from the logits that it kept, where its guide answers within this time.
+    pub(super) fn catch_up(&mut self, within: Duration, tokenizer: &HfTokenizer, ends: &[u32]) -> Progress {
+        let Some(mut late) = self.late.take() else {
+            return Progress::Continues;
         };
+        match self.decision(within) {
+            Ok(Some(decision)) => self.follow(&decision, &mut late.logits, tokenizer, ends),
+            Ok(None) => {
+                late.fresh = false;
+                self.late = Some(late);
+                Progress::Late
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// What its guide says of the next token; nothing yet, where it has not said it within this time.
+    fn decision(&mut self, within: Duration) -> Result<Option<Decision>, InferError> {
+        let Some(guided) = &mut self.guided else {
+            return Ok(Some(Decision::ANY));
+        };
+        if guided.forced.is_empty() {
+            match guided.guide.answer(within) {
+                Ok(Some(Decision::Force(tokens))) => guided.forced.extend(tokens),
+                Ok(decision) => return Ok(decision),
+                Err(Gone) => return Err(InferError::Guide),
+            }
+        }
+        Ok(guided
+            .forced
+            .pop_front()
+            .map(|token| Decision::Force(vec![token])))
+    }
+
+    fn follow(
+        &mut self,
+        decision: &Decision,
+        logits: &mut [f32],
+        tokenizer: &HfTokenizer,
+        ends: &[u32],
+    ) -> Progress {
+        let choice = match decision {
+            Decision::Stop => return self.end(Finish::Stop),
+            Decision::Force(tokens) => self.forced(tokens, logits),
+            Decision::Draw { allowed, bias } => self.draw(allowed.as_deref(), bias, logits),
+        };
+        match choice {
+            Ok(choice) => self.take(choice, tokenizer, ends),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn forced(&mut self, tokens: &[u32], logits: &[f32]) -> Result<Choice, InferError> {
+        // ONNX Runtime does not check them.
+        let known = tokens.first().filter(|token| (**token as usize) < logits.len());
+        let unknown = || InferError::Failed("its guide forces a token that there is not".to_owned());
+        Ok(self.sampler.force(logits, *known.ok_or_else(unknown)?))
+    }
+
+    fn draw(
+        &mut self,
+        allowed: Option<&[u32]>,
+        bias: &[(u32, f32)],
+        logits: &mut [f32],
+    ) -> Result<Choice, InferError> {
+        let structure = self.constraint.as_mut().map(Constraint::allowed).transpose()?;
+        let allowed = structure.as_ref().map_or(allowed, |bits| Some(bits.as_slice()));
+        let choice = self.sampler.choose(logits, allowed, bias);
+        match allowed {
+            Some(allowed) if !is_set(allowed, choice.token) => {
+                let why = "no token that may come has a probability".to_owned();
+                Err(InferError::Failed(why))
+            }
+            _ => Ok(choice),
+        }
+    }
+
+    /// Makes a token part of the text.
+    fn take(&mut self, choice: Choice, tokenizer: &HfTokenizer, ends: &[u32]) -> Progress {
         self.next = choice.token;
         self.generated += 1;
         self.untold += 1;
@@ -121,8 +256,21 @@ impl Sequence {
                     // The model could but say that it ends.
                     Rest::Nothing => self.end(Finish::Stop),
                     Rest::More if self.generated >= self.tokens_max => self.end(Finish::Length),
-                    Rest::More => Progress::Continues,
+                    Rest::More => {
+                        self.ask();
+                        Progress::Continues
+                    }
                 }
+            }
+        }
+    }
+
+    /// Tells the guide of the last token, and asks it for the next one where it has not said that already.
+    fn ask(&mut self) {
+        if let Some(guided) = &mut self.guided {
+            guided.taken.push(self.next);
+            if guided.forced.is_empty() {
+                guided.guide.ask(std::mem::take(&mut guided.taken));
             }
         }
     }
@@ -163,6 +311,11 @@ impl Sequence {
                 .ok();
         }
     }
+}
+
+fn is_set(bits: &[u32], token: u32) -> bool {
+    let word = bits.get((token / u32::BITS) as usize);
+    word.is_some_and(|word| word >> (token % u32::BITS) & 1 == 1)
 }
 
 fn report(tokenizer: &HfTokenizer, chosen: Scored, likeliest: &[Scored]) -> TokenReport {

@@ -115,6 +115,18 @@ impl Structures {
         work.await.unwrap_or_else(panicked)
     }
 
+    /// The bytes of `count` tokens, none for those that are no text, and those that end a text.
+    pub(crate) fn words(&self, count: usize) -> Result<(Vec<Vec<u8>>, Vec<u32>), String> {
+        let mut words = words(&self.tokenizer)?;
+        words.resize(count, Vec::new());
+        for word in &mut words {
+            if word.first() == Some(&TokTrie::SPECIAL_TOKEN_MARKER) {
+                word.clear();
+            }
+        }
+        Ok((words, self.ends.to_vec()))
+    }
+
     fn compile_blocking(&self, schema: &Value) -> Result<Constraint, InferError> {
         let factory = self
             .factory
@@ -144,10 +156,15 @@ fn with_options(schema: &Value) -> Result<Value, InferError> {
     }
 }
 
-fn factory(tokenizer: &HfTokenizer, ends: &[u32]) -> Result<ParserFactory, String> {
+/// The bytes of all tokens, as the library has them: a control token's begin with a byte that no text has.
+fn words(tokenizer: &HfTokenizer) -> Result<Vec<Vec<u8>>, String> {
     let written = tokenizer.to_string(false).map_err(|error| error.to_string())?;
     let written = serde_json::from_str(&written).map_err(|error| error.to_string())?;
-    let words = token_bytes_from_tokenizer_json(&written).map_err(|error| error.to_string())?;
+    token_bytes_from_tokenizer_json(&written).map_err(|error| error.to_string())
+}
+
+fn factory(tokenizer: &HfTokenizer, ends: &[u32]) -> Result<ParserFactory, String> {
+    let words = words(tokenizer)?;
     let count = u32::try_from(words.len()).unwrap_or(u32::MAX);
     let known: Vec<u32> = ends.iter().copied().filter(|end| *end < count).collect();
     let Some(first) = known.first() else {

@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::fixture::{copy, edit_card, folder, load, model, runtime};
 
 /// What the reference library wrote: prompt, its tokens, text.
-struct Recorded {
-    prompt: String,
-    tokens: Vec<u32>,
-    text: String,
+pub(crate) struct Recorded {
+    pub(crate) prompt: String,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) text: String,
 }
 
-fn recorded(file: &str) -> Vec<Recorded> {
+pub(crate) fn recorded(file: &str) -> Vec<Recorded> {
     let path = folder("smollm2/reference").join(file);
     let text = std::fs::read_to_string(path).expect("the recording");
     let content: Value = serde_json::from_str(&text).expect("JSON");
@@ -32,7 +32,7 @@ fn recorded(file: &str) -> Vec<Recorded> {
 }
 
 /// A variant that set-up makes for the tests.
-fn variant(mode: &str) -> PathBuf {
+pub(crate) fn variant(mode: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
         PathBuf::from,
@@ -40,7 +40,7 @@ fn variant(mode: &str) -> PathBuf {
     target.join(format!("models/smollm2-{mode}"))
 }
 
-fn with_options(dir: &Path, generate: GenerateOptions) -> Model {
+pub(crate) fn with_options(dir: &Path, generate: GenerateOptions) -> Model {
     let options = ModelOptions {
         generate,
         ..ModelOptions::default()

@@ -4,6 +4,7 @@
 
 mod fixture;
 mod generate;
+mod guide;
 mod inference;
 mod load;
 mod reference;

@@ -64,6 +64,8 @@ impl Prepared {
             Stage::Postprocess => self.done.is_some(),
             Stage::Stream => !self.pushes.is_empty(),
             Stage::Observe => !self.events.is_empty(),
+            // There are no cases of it yet.
+            Stage::Decode => false,
         }
     }
 
@@ -80,7 +82,7 @@ impl Prepared {
             (Stage::Template, _) => attachment.render(&self.request, None).await.map(drop)?,
             (Stage::Postprocess, Some(done)) => attachment.process(&self.request, done).await.map(drop)?,
             // The case has nothing for it.
-            (Stage::Postprocess, None) => {}
+            (Stage::Postprocess, None) | (Stage::Decode, _) => {}
             (Stage::Observe, _) => attachment.observe(&self.events).await?,
             (Stage::Stream, _) => self.stream(attachment, |_| {}).await?,
         }

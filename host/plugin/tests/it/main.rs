@@ -4,6 +4,7 @@
 
 mod cases;
 mod components;
+mod decode;
 mod hostile;
 mod room;
 mod sandbox;

@@ -46,6 +46,7 @@ pub(crate) fn options(config: Value) -> AttachOptions {
         limits: Limits::default(),
         headers: Vec::new(),
         grants: Grants::default(),
+        vocabulary: None,
         spent: None,
         clock: None,
         start: Start::Snapshot,

@@ -159,3 +159,26 @@ fn fits(then: &Path, now: &Path, world: &str) -> anyhow::Result<()> {
     let (then, now) = (find(then, "0.0.1")?, find(now, "0.0.2")?);
     wit_component::semver_check(resolve, then, now)
 }
+
+#[test]
+fn what_is_experimental_is_seen_only_by_those_who_ask_for_it() {
+    let mut resolve = Resolve::default();
+    resolve.features.insert("decode".to_owned());
+    resolve
+        .push_dir(root().join("wit"))
+        .expect("the interfaces parse");
+    let (asked, plain) = (surface(&resolve), surface(&package(&root().join("wit"))));
+    for line in
+        ["decoder", "vocabulary"].map(|name| format!("world decode-plugin selvedge:plugin/{name}@0.1.0"))
+    {
+        assert!(
+            asked.contains(&line) && !plain.contains(&line),
+            "{line} in {asked:#?}"
+        );
+    }
+    assert!(
+        plain
+            .iter()
+            .all(|line| !line.starts_with("decoder") && !line.starts_with("vocabulary"))
+    );
+}

@@ -290,6 +290,7 @@ async fn attach(
         start: Start::Snapshot,
         spent,
         clock: None,
+        vocabulary: None,
     };
     let attached = sandbox.attach(&plugin, attach).await;
     attached.map_err(|why| BenchError::Attach {

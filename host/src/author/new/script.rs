@@ -12,6 +12,8 @@ pub(super) fn javascript(stage: Stage) -> &'static str {
         Stage::Postprocess => include_str!("../template/javascript/postprocess.js"),
         Stage::Stream => include_str!("../template/javascript/stream.js"),
         Stage::Observe => include_str!("../template/javascript/observe.js"),
+        // There is no template for it in any language yet.
+        Stage::Decode => "",
     }
 }
 
@@ -29,6 +31,7 @@ pub(super) fn python(stage: Stage) -> &'static [File] {
             ),
         ],
         Stage::Observe => &[("src/app.py", include_str!("../template/python/observe.py"))],
+        Stage::Decode => &[],
     }
 }
 

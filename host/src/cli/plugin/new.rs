@@ -82,7 +82,9 @@ pub(super) fn run(arguments: NewArguments) -> Result<(), CliError> {
     } = arguments;
     let dir = new::project(&into, &name, stage.into(), lang.into());
     let dir = dir.map_err(|error| match error {
-        NewError::Name(_) | NewError::There(_) => CliError::Config(vec![error.to_string()]),
+        NewError::Name(_) | NewError::NoTemplate(_) | NewError::There(_) => {
+            CliError::Config(vec![error.to_string()])
+        }
         NewError::Unwritten { .. } => CliError::Failed(error.into()),
     })?;
     let shown = shown(&dir);

@@ -5,7 +5,7 @@ use wasmtime::component::{HasSelf, Linker, Resource, ResourceTableError};
 
 use super::RequestHandle;
 use super::bindings::selvedge::plugin::tensors::{ElementType, TensorError};
-use super::bindings::selvedge::plugin::{logging, metrics, tensors, types, uploads};
+use super::bindings::selvedge::plugin::{logging, metrics, tensors, types, uploads, vocabulary};
 use super::{convert, granted};
 use crate::error::Fault;
 use crate::log_stream::Level;
@@ -24,6 +24,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     logging::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     metrics::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     uploads::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    let mut experimental = vocabulary::LinkOptions::default();
+    experimental.decode(true);
+    vocabulary::add_to_linker::<_, HasSelf<State>>(linker, &experimental, |state| state)?;
     granted::add_to_linker(linker)?;
     tensors::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
 }

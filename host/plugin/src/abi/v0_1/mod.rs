@@ -1,8 +1,10 @@
 //! `selvedge:plugin@0.1`: the bindings that wasmtime generates from `wit/`, and the stages' calls on top of them.
 //!
-//! Next: `imports` (what plugins call), `granted` (what they call where it is granted), `convert` and `len` (types), `stages` (what the host calls).
+//! Next: `imports` (what plugins call), `granted` (what they call where it is granted), `convert` and `len` (types), `stages` (what the
+//! host calls), `decode` (all of that for decode control).
 
 mod convert;
+mod decode;
 mod granted;
 mod imports;
 mod json;

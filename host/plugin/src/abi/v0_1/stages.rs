@@ -7,7 +7,7 @@ use wasmtime::component::{Instance, InstancePre, Resource, ResourceAny};
 
 use super::RequestHandle;
 use super::bindings::exports::selvedge::plugin::{
-    lifecycle, observer, postprocessor, stream_postprocessor, templater, validator,
+    decoder, lifecycle, observer, postprocessor, stream_postprocessor, templater, validator,
 };
 use super::convert;
 use super::len::Len;
@@ -24,6 +24,7 @@ pub(crate) struct Stages {
     validator: Option<validator::GuestIndices>,
     templater: Option<templater::GuestIndices>,
     postprocessor: Option<postprocessor::GuestIndices>,
+    pub(super) decoder: Option<decoder::GuestIndices>,
     stream: Option<stream_postprocessor::GuestIndices>,
     observer: Option<observer::GuestIndices>,
 }
@@ -49,6 +50,9 @@ impl Stages {
                 .transpose()?,
             postprocessor: has(Stage::Postprocess)
                 .then(|| postprocessor::GuestIndices::new(pre))
+                .transpose()?,
+            decoder: has(Stage::Decode)
+                .then(|| decoder::GuestIndices::new(pre))
                 .transpose()?,
             stream: has(Stage::Stream)
                 .then(|| stream_postprocessor::GuestIndices::new(pre))
@@ -184,11 +188,11 @@ impl Stages {
 }
 
 /// The plugin's handle on the store's one request, lent for the call.
-fn handle() -> Resource<RequestHandle> {
+pub(super) fn handle() -> Resource<RequestHandle> {
     Resource::new_borrow(0)
 }
 
-fn exported<T>(indices: Option<&T>) -> wasmtime::Result<&T> {
+pub(super) fn exported<T>(indices: Option<&T>) -> wasmtime::Result<&T> {
     indices.ok_or_else(|| {
         wasmtime::Error::msg("the component does not export this stage as selvedge:plugin@0.1 has it")
     })

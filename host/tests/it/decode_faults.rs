@@ -1,0 +1,212 @@
+//! Decode control where plugins do their worst, and where the configuration is not as it must be.
+
+use serde_json::{Value, json};
+
+use crate::generate::{eventually, load};
+use crate::host::{TestHost, demo_config, root};
+
+/// The demo with the hostile plugin on an endpoint of its own.
+fn config(deed: &str, tokens: &[u32]) -> String {
+    let path = root().join("plugins/dist/hostile-decode.wasm");
+    demo_config(&format!(
+        r#"
+[plugins.hostile]
+path = "{}"
+limits = {{ wall_time = "5s" }}
+
+[endpoints.hostile]
+model = "smollm2"
+plugins = [{{ use = "hostile", config = {{ next = "{deed}", tokens = {tokens:?} }} }}]
+"#,
+        path.display()
+    ))
+}
+
+fn ask(model: &str, extra: Value) -> String {
+    let mut body = json!({
+        "model": model, "temperature": 0, "max_tokens": 12, "logit_bias": { "2": -100, "0": -100 },
+        "messages": [{ "role": "user", "content": "List three fruits." }],
+    });
+    for (key, value) in extra.as_object().expect("fields") {
+        body[key] = value.clone();
+    }
+    body.to_string()
+}
+
+#[test]
+fn each_deed_ends_its_own_answer_with_its_code_and_nobody_elses() {
+    for (deed, code) in [
+        ("loop", "plugin-time-limit"),
+        ("trap", "plugin-trap"),
+        ("memory-bomb", "plugin-memory-limit"),
+        ("fail", "plugin-failed"),
+        ("empty-mask", "plugin-no-token"),
+        ("short-mask", "plugin-bad-mask"),
+        ("bad-forced", "plugin-bad-token"),
+        ("bad-bias", "plugin-bad-bias"),
+    ] {
+        let host = TestHost::start(&config(deed, &[]));
+        let client = host.client();
+        let alone = client
+            .post("/v1/chat/completions", ask("assistant", json!({})))
+            .json();
+        let (attacked, others) = std::thread::scope(|scope| {
+            let attack = std::thread::Builder::new();
+            let attack = attack.spawn_scoped(scope, || {
+                let body = ask("hostile", json!({ "stream": true, "max_tokens": 500 }));
+                host.client().post("/v1/chat/completions", body)
+            });
+            let other = client
+                .post("/v1/chat/completions", ask("assistant", json!({})))
+                .json();
+            (attack.expect("a thread").join().expect("no panic"), other)
+        });
+        assert_eq!(others["choices"], alone["choices"], "{deed}");
+        let text = String::from_utf8(attacked.body).expect("UTF-8");
+        assert_eq!(attacked.status, 200, "two tokens came before it: {text}");
+        assert!(text.contains(code) && !text.contains("[DONE]"), "{deed}: {text}");
+        let whole = client.post("/v1/chat/completions", ask("hostile", json!({})));
+        assert_eq!(
+            (whole.status, &whole.json()["error"]["code"]),
+            (502, &json!(code)),
+            "{deed}"
+        );
+        eventually("a free slot", || load(&host) == (0, 0));
+        let counted = client.get("/metrics");
+        let counted = String::from_utf8(counted.body).expect("UTF-8");
+        let failures = counted
+            .lines()
+            .filter(|line| line.starts_with("selvedge_plugin_failures_total"))
+            .find(|line| line.contains(code) && line.contains("plugin=\"hostile\""));
+        assert!(
+            failures.is_some_and(|line| line.ends_with(" 2")),
+            "{deed}: {failures:?}"
+        );
+    }
+}
+
+#[test]
+fn one_that_fails_before_the_first_word_has_a_status_of_its_own() {
+    let host = TestHost::start(&config("loop-in-open", &[]));
+    let body = ask("hostile", json!({ "stream": true }));
+    let answer = host.client().post("/v1/chat/completions", body);
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["code"]),
+        (502, &json!("plugin-time-limit"))
+    );
+}
+
+#[test]
+fn a_slow_one_is_waited_for_and_the_others_write_on() {
+    let time = "wall_time = \"5s\"";
+    let host = TestHost::start(&config("slow", &[]).replace(time, "wall_time = \"20s\", time = \"10s\""));
+    let free = ask("assistant", json!({ "max_tokens": 40 }));
+    let held = ask("hostile", json!({ "max_tokens": 40 }));
+    let text = |answer: &Value| answer["choices"][0]["message"]["content"].clone();
+    let alone = host.client().post("/v1/chat/completions", &free).json();
+    std::thread::scope(|scope| {
+        let slow = std::thread::Builder::new();
+        let slow = slow.spawn_scoped(scope, || host.client().post("/v1/chat/completions", &held).json());
+        let free = host.client().post("/v1/chat/completions", &free).json();
+        let held = slow.expect("a thread").join().expect("no panic");
+        assert_eq!(text(&free), text(&alone));
+        // The plugin allows everything: it writes what it would have written, only later.
+        assert_eq!(text(&held), text(&alone));
+    });
+    let late = host.client().get("/metrics");
+    let late = String::from_utf8(late.body).expect("UTF-8");
+    assert!(
+        late.contains("selvedge_decode_late_total{model=\"smollm2\"}"),
+        "{late}"
+    );
+}
+
+#[test]
+fn a_text_can_be_stopped_before_it_begins_and_forced_to_its_end() {
+    for (deed, max, finish, count) in [
+        ("stop-first", 12, "stop", 0),
+        ("stop", 12, "stop", 2),
+        ("force-end", 12, "stop", 3),
+        ("force-forever", 30, "length", 30),
+    ] {
+        let host = TestHost::start(&config(deed, &[]));
+        let body = ask("hostile", json!({ "max_tokens": max }));
+        let answer = host.client().post("/v1/chat/completions", body).json();
+        let found = (
+            &answer["choices"][0]["finish_reason"],
+            &answer["usage"]["completion_tokens"],
+        );
+        assert_eq!(found, (&json!(finish), &json!(count)), "{deed}: {answer}");
+    }
+}
+
+#[test]
+fn what_is_forced_or_favoured_is_written() {
+    // The token ` we`, whatever the model thinks of it.
+    const WE: u32 = 392;
+    for (deed, max, expected) in [("force", 12, " we we"), ("bias", 3, " we we we")] {
+        let host = TestHost::start(&config(deed, &[WE, WE]));
+        let body = ask("hostile", json!({ "max_tokens": max, "temperature": 1 }));
+        let answer = host.client().post("/v1/chat/completions", body).json();
+        assert_eq!(answer["choices"][0]["message"]["content"], expected, "{deed}");
+    }
+}
+
+/// Why the endpoint of a configuration is not there.
+fn refused(config: &str) -> String {
+    let host = TestHost::start(config);
+    host.client().get("/readyz").json().to_string()
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused_with_the_reason() {
+    let one = config("pass", &[]);
+    let attached = r#"{ use = "hostile", config = { next = "pass", tokens = [] } }"#;
+    assert!(one.contains(attached));
+    let twice = refused(&one.replace(attached, &format!("{attached}, {attached}")));
+    assert!(
+        twice.contains("`hostile` decides already which tokens may come"),
+        "{twice}"
+    );
+    let skipped = attached.replace("use =", "on_error = \"skip\", use =");
+    let skipped = refused(&one.replace(attached, &skipped));
+    assert!(
+        skipped.contains("is not for a plugin that decides tokens"),
+        "{skipped}"
+    );
+    let encoder = one.replace(
+        "[endpoints.hostile]\nmodel = \"smollm2\"",
+        "[endpoints.hostile]\nmodel = \"minilm\"",
+    );
+    assert_ne!(encoder, one);
+    let encoder = refused(&encoder);
+    assert!(
+        encoder.contains("one of this node that generates text"),
+        "{encoder}"
+    );
+    let far = r#"
+[models.far]
+upstream = { kind = "openai", url = "http://127.0.0.1:9", model = "x" }
+"#;
+    let far = one.replace(
+        "[endpoints.hostile]\nmodel = \"smollm2\"",
+        "[endpoints.hostile]\nmodel = \"far\"",
+    ) + far;
+    let far = refused(&far);
+    assert!(far.contains("one of this node that generates text"), "{far}");
+    let path = root()
+        .join("plugins/dist/decode-regex.wasm")
+        .display()
+        .to_string();
+    let pattern = one
+        .replace(
+            &root()
+                .join("plugins/dist/hostile-decode.wasm")
+                .display()
+                .to_string(),
+            &path,
+        )
+        .replace("next = \"pass\", tokens = []", "pattern = \"(\"");
+    let pattern = refused(&pattern);
+    assert!(pattern.contains("unclosed group"), "{pattern}");
+}
