@@ -60,7 +60,11 @@ mod tests {
     fn types_for_javascript_have_every_function_and_field_of_the_interfaces() {
         let types = include_str!("../template/javascript/selvedge.d.ts");
         let mut count = 0;
-        for (file, text) in super::super::INTERFACES {
+        // What is experimental has no types yet.
+        let frozen = super::super::INTERFACES
+            .iter()
+            .filter(|(file, _)| !file.ends_with("unstable.wit"));
+        for (file, text) in frozen {
             for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
                 let Some((name, _)) = line.split_once(": ") else {
                     continue;
