@@ -109,6 +109,9 @@ impl Drop for Shared {
     }
 }
 
+/// The bytes of tokens in the order of their ids, and the ids of those that end a text.
+pub type Words = (Vec<Vec<u8>>, Vec<u32>);
+
 impl Model {
     /// Runs the model on what it is given. Inputs are batched with those of other requests; where the future is dropped,
     /// what still waits leaves the queue.
@@ -172,7 +175,7 @@ impl Model {
     /// # Errors
     ///
     /// Where the tokenizer is of a kind that does not say what bytes its tokens are.
-    pub fn words(&self) -> Option<Result<(Vec<Vec<u8>>, Vec<u32>), String>> {
+    pub fn words(&self) -> Option<Result<Words, String>> {
         let Work::Sequences { structures, .. } = &self.shared.work else {
             return None;
         };

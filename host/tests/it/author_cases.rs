@@ -192,93 +192,81 @@ fn a_trap_is_told_with_its_line_where_the_component_has_lines() {
     assert!(frame.is_some(), "`{at}` is not in\n{said}");
 }
 
+/// A case of one file is refused, and what is said has these parts.
+fn check_refused(plugin: &str, file: (&str, Value), parts: [&str; 2]) {
+    let granted = json!({ "http": ["https://a.b"], "secrets": { "WEBHOOK_SECRET": "x" }, "bodies": true });
+    let mut files = vec![file.clone()];
+    let config = match plugin {
+        "webhook" => {
+            files.push(("allow.json", granted));
+            json!({ "url": "https://a.b/" })
+        }
+        "hostile-stream" => json!({ "push": "pass" }),
+        _ => json!({}),
+    };
+    let folder = Folder::new(&[("a", config, &files)]);
+    let (code, out, error) = folder.test(plugin, &[]);
+    assert_eq!(code, 3, "{file:?}: {out}{error}");
+    for part in parts {
+        assert!(error.contains(part), "`{part}` is not in {error}");
+    }
+}
+
 #[test]
-fn what_a_case_may_not_say_is_told_with_its_place() {
-    let chunks = |chunks: Value| ("chunks.json", chunks);
-    let pass = || json!({ "push": "pass" });
-    for (plugin, config, file, parts) in [
+fn what_a_stream_of_a_case_may_not_say_is_told_with_its_place() {
+    for (chunks, parts) in [
+        (json!([{ "pause": 1 }]), ["chunks.json: push 1", "`pause`"]),
         (
-            "hostile-stream",
-            pass(),
-            chunks(json!([{ "pause": 1 }])),
-            ["chunks.json: push 1", "`pause`"],
-        ),
-        (
-            "hostile-stream",
-            pass(),
-            chunks(json!([[[0, "a"]], [[4_294_967_295_u32, "b"]]])),
+            json!([[[0, "a"]], [[4_294_967_295_u32, "b"]]]),
             ["push 2", "at most 128"],
         ),
         (
-            "hostile-stream",
-            pass(),
-            chunks(json!([{ "pause_ms": 1_000_000_000_000_u64 }])),
+            json!([{ "pause_ms": 1_000_000_000_000_u64 }]),
             ["push 1", "pause"],
         ),
-        (
-            "hostile-stream",
-            pass(),
-            chunks(json!(["a"])),
-            ["push 1", "[choice, text]"],
-        ),
-        (
-            "hostile-stream",
-            pass(),
-            ("chunk.json", json!([])),
-            ["chunk.json", "chunks.json"],
-        ),
-        (
-            "webhook",
-            json!({}),
-            ("events.json", json!([7])),
-            ["events.json", "an object"],
-        ),
+        (json!(["a"]), ["push 1", "[choice, text]"]),
+    ] {
+        check_refused("hostile-stream", ("chunks.json", chunks), parts);
+    }
+    let misspelt = ("chunk.json", json!([]));
+    check_refused("hostile-stream", misspelt, ["chunk.json", "chunks.json"]);
+}
+
+#[test]
+fn what_a_case_may_not_say_is_told_with_its_place() {
+    for (plugin, file, content, parts) in [
+        ("webhook", "events.json", json!([7]), ["events.json", "an object"]),
         (
             "label",
-            json!({}),
-            ("allow.json", json!({ "secret": {} })),
+            "allow.json",
+            json!({ "secret": {} }),
             ["allow.json", "secret"],
         ),
         (
             "label",
-            json!({}),
-            ("allow.json", json!({ "http": ["nowhere"] })),
+            "allow.json",
+            json!({ "http": ["nowhere"] }),
             ["http[0]", "scheme"],
         ),
         (
             "label",
-            json!({}),
-            (
-                "allow.json",
-                json!({ "http": [{ "url": "https://a.b/", "stauts": 1 }] }),
-            ),
+            "allow.json",
+            json!({ "http": [{ "url": "https://a.b/", "stauts": 1 }] }),
             ["http[0]", "stauts"],
         ),
         (
             "label",
-            json!({}),
-            ("labels.json", json!([[["spam", "much"]]])),
+            "labels.json",
+            json!([[["spam", "much"]]]),
             ["labels.json", "much"],
         ),
     ] {
-        let granted =
-            json!({ "http": ["https://a.b"], "secrets": { "WEBHOOK_SECRET": "x" }, "bodies": true });
-        let mut files = vec![file.clone()];
-        if file.0 != "allow.json" && plugin == "webhook" {
-            files.push(("allow.json", granted));
-        }
-        let config = if plugin == "webhook" {
-            json!({ "url": "https://a.b/" })
-        } else {
-            config
-        };
-        let folder = Folder::new(&[("a", config, &files)]);
-        let (code, out, error) = folder.test(plugin, &[]);
-        assert_eq!(code, 3, "{file:?}: {out}{error}");
-        for part in parts {
-            assert!(error.contains(part), "`{part}` is not in {error}");
-        }
+        check_refused(plugin, (file, content), parts);
     }
+}
+
+#[test]
+fn a_case_that_is_not_there_is_told_with_those_that_are() {
     let folder = Folder::new(&[("one", json!({}), &[]), ("two", json!({}), &[])]);
     std::fs::write(folder.path().join("cases/one/config.json"), "{").expect("written");
     let (code, _, error) = folder.test("label", &["--case", "one"]);

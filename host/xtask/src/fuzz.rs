@@ -1,8 +1,6 @@
 //! The fuzzer's lane: each target of `host/fuzz` for a bounded time, from the seeds that the project has and what runs before
 //! found.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail};
 
 use crate::run::{Root, Tool, apt_install, say};
@@ -102,8 +100,7 @@ fn cargo_fuzz(root: &Root) -> Result<String> {
     }
     let tools = root.target().join("tools");
     let path = std::env::var("PATH").unwrap_or_default();
-    let with_tools =
-        std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path).map(PathBuf::from));
+    let with_tools = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
     let path = std::env::join_paths(with_tools)?.to_string_lossy().into_owned();
     if !Tool::new("cargo")
         .env("PATH", &path)
