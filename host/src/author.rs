@@ -138,7 +138,7 @@ pub async fn test(suite: &Suite) -> Result<Vec<Outcome>, TestError> {
 ///
 /// # Errors
 ///
-/// As [`test`].
+/// As [`test()`].
 pub async fn try_out(component: &Path, case: &Case, cache: &Path) -> Result<Outcome, TestError> {
     Workbench::open(component, cache)?.run(case.dir(), case).await
 }

@@ -4,7 +4,7 @@
 //!
 //! - It wraps its component into another one, in which a second component answers `local:init/module-loader`, the import by which
 //!   modules were read at build time. Wizer snapshots no component within a component. So the inner one is taken out of its
-//!   wrapping; the import stays, and the host answers it: nothing is loaded any more ([`LOADER`]).
+//!   wrapping; the import stays, and the host answers it: nothing is loaded any more (`LOADER`).
 //! - Its functions give a borrowed `request` back only when the host has read the result (in `post-return`), and the component model
 //!   wants it back before they return: each call would end in "borrow handles still remain". So each exported function that
 //!   borrows one is called by another that gives it back, and giving it back a second time does nothing.
