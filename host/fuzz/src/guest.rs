@@ -85,8 +85,8 @@ impl Sandboxed {
                 clock: None,
                 vocabulary: None,
             };
-            let attached = sandbox.attach(&Arc::new(guest.expect("a plugin")), options);
-            attached.await.expect("attached")
+            let guest = Arc::new(guest.expect("a plugin"));
+            sandbox.attach(&guest, options).await.expect("attached")
         });
         Self {
             executor,

@@ -14,6 +14,7 @@
 //! May go when componentize-qjs drops borrows in time and leaves the loader out, <https://github.com/andreiltd/componentize-qjs>.
 
 use std::convert::Infallible;
+use std::ops::Range;
 
 use wasm_encoder::reencode::{self, Reencode, utils};
 use wasm_encoder::{
@@ -42,6 +43,14 @@ pub enum MendError {
     /// It is no valid component.
     #[error("the component is damaged: {0}")]
     Damaged(#[from] BinaryReaderError),
+    /// It ends before what it says is in it.
+    #[error("the component is cut off: it has {len} bytes, and what it holds goes on to {end}")]
+    Cut {
+        /// Bytes that there are.
+        len: usize,
+        /// Bytes that there should be at least.
+        end: usize,
+    },
     /// One of its modules cannot be written anew.
     #[error("a module cannot be written anew: {0}")]
     Module(String),
@@ -63,7 +72,7 @@ pub fn mend(component: &[u8]) -> Result<Vec<u8>, MendError> {
         match &payload {
             Payload::Version { .. } if nested == 0 => continue,
             Payload::ModuleSection { unchecked_range, .. } if nested == 0 => {
-                let module = module(&inner[unchecked_range.clone()])?;
+                let module = module(part(inner, unchecked_range)?)?;
                 mended.section(&RawSection {
                     id: wasm_encoder::ComponentSectionId::CoreModule.into(),
                     data: &module,
@@ -72,7 +81,7 @@ pub fn mend(component: &[u8]) -> Result<Vec<u8>, MendError> {
             Payload::ComponentSection { unchecked_range, .. } if nested == 0 => {
                 mended.section(&RawSection {
                     id: wasm_encoder::ComponentSectionId::Component.into(),
-                    data: &inner[unchecked_range.clone()],
+                    data: part(inner, unchecked_range)?,
                 });
             }
             Payload::ComponentImportSection(imports) if nested == 0 => {
@@ -110,14 +119,22 @@ pub fn mend(component: &[u8]) -> Result<Vec<u8>, MendError> {
 }
 
 /// The component that is wrapped with a loader's stub; none where it is another tool's.
-fn unwrapped(component: &[u8]) -> Result<Option<&[u8]>, BinaryReaderError> {
+fn unwrapped(component: &[u8]) -> Result<Option<&[u8]>, MendError> {
     for payload in Parser::new(0).parse_all(component) {
         if let Payload::ComponentSection { unchecked_range, .. } = payload? {
-            let inner = &component[unchecked_range];
+            let inner = part(component, &unchecked_range)?;
             return Ok(imports_loader(inner)?.then_some(inner));
         }
     }
     Ok(None)
+}
+
+/// The bytes of a module or component within another one; how many they are nobody has checked yet.
+fn part<'a>(whole: &'a [u8], range: &Range<usize>) -> Result<&'a [u8], MendError> {
+    whole.get(range.clone()).ok_or(MendError::Cut {
+        len: whole.len(),
+        end: range.end,
+    })
 }
 
 /// Whether a component itself, and none within it, imports the loader.
