@@ -164,7 +164,9 @@ fn a_plugin_of_0_1_0_reads_forms_and_writes_streams() {
         json!({ "name": "file", "file_name": "a.png", "media_type": "image/png", "size": 3, "begins": "PNG" })
     );
 
-    let answer = client.post("/old-stream", r#"{"text":"List three fruits.","max_tokens":8}"#);
+    // The ends of a text are ruled out: a model that draws may end before its first word.
+    let prompt = r#"{"text":"List three fruits.","max_tokens":8,"temperature":0,"logit_bias":{"0":-100,"2":-100}}"#;
+    let answer = client.post("/old-stream", prompt);
     let text = answer.text();
     assert_eq!(answer.status, 200, "{text}");
     let said: String = text
@@ -174,6 +176,6 @@ fn a_plugin_of_0_1_0_reads_forms_and_writes_streams() {
         .filter_map(|event| event["text"].as_str().map(str::to_owned))
         .collect();
     let (words, end) = said.rsplit_once(" [").expect("the end that it adds");
-    assert!(matches!(end, "seen length]" | "seen stop]"), "{said}");
+    assert_eq!(end, "seen length]", "{said}");
     assert!(!words.is_empty() && words == words.to_uppercase(), "{said}");
 }
