@@ -165,7 +165,8 @@ fn a_plugin_of_0_1_0_reads_forms_and_writes_streams() {
     );
 
     // The ends of a text are ruled out: a model that draws may end before its first word.
-    let prompt = r#"{"text":"List three fruits.","max_tokens":8,"temperature":0,"logit_bias":{"0":-100,"2":-100}}"#;
+    let prompt =
+        r#"{"text":"List three fruits.","max_tokens":8,"temperature":0,"logit_bias":{"0":-100,"2":-100}}"#;
     let answer = client.post("/old-stream", prompt);
     let text = answer.text();
     assert_eq!(answer.status, 200, "{text}");
