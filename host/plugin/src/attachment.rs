@@ -285,7 +285,7 @@ impl Attachment {
         result.map_err(|fault| self.error(fault))
     }
 
-    /// One call: waits for an instance to be free, keeps the ticker awake, and ends at the deadline on the clock.
+    /// One call: waits for an instance to be free, and ends at the deadline on the clock.
     async fn bounded<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         let wall_time = self.linked.identity.limits.wall_time;
         let deadline = tokio::time::Instant::now() + wall_time;
@@ -293,15 +293,14 @@ impl Attachment {
         self.until(deadline, wall_time, call).await
     }
 
-    /// Keeps the ticker awake for a call, and ends it at the deadline.
-    async fn until<T>(
+    /// One call, which is ended at the deadline.
+    pub(crate) async fn until<T>(
         &self,
         deadline: tokio::time::Instant,
         wall_time: Duration,
         call: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        let _running = self.shared.ticker.run();
-        let result = tokio::time::timeout_at(deadline, call).await;
+        let result = self.shared.ticker.until(deadline, call).await;
         result.unwrap_or(Err(Fault::WallTime(wall_time)))
     }
 

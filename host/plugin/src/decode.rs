@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
 
 use crate::attachment::Attachment;
@@ -80,10 +80,7 @@ impl Attachment {
             let decoding = opened.map_err(|error| classify(&error, &linked.identity))??;
             Ok((live, decoding))
         };
-        let _running = self.shared.ticker.run();
-        let opened = timeout_at(deadline, open)
-            .await
-            .unwrap_or(Err(Fault::WallTime(wall_time)));
+        let opened = self.until(deadline, wall_time, open).await;
         let (live, decoding) = opened.map_err(|fault| self.error(fault))?;
         let vocabulary = linked.identity.vocabulary.as_ref();
         Ok(Decoding {
@@ -110,12 +107,11 @@ impl Decoding {
         let linked = &attachment.linked;
         let wall_time = linked.identity.limits.wall_time;
         let Live { store, instance } = self.live.renewed();
-        let _running = attachment.shared.ticker.run();
         let call = linked
             .stages
             .next_decision(&mut *store, instance, (self.decoding, taken, vocabulary));
         let started = Instant::now();
-        let decision = match timeout_at(started + wall_time, call).await {
+        let decision = match attachment.shared.ticker.until(started + wall_time, call).await {
             Ok(outcome) => linked.answer(store, outcome),
             Err(_) => Err(Fault::WallTime(wall_time)),
         };

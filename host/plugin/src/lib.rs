@@ -59,6 +59,7 @@ mod room;
 mod snapshot;
 mod state;
 mod ticker;
+mod turns;
 
 pub use anatomy::Anatomy;
 pub use attachment::{AttachOptions, Attachment, Start, Started, Startup};

@@ -197,17 +197,17 @@ impl State {
         Some(safe)
     }
 
-    /// One more tick in which the plugin ran.
+    /// One more tick in which the plugin ran; says the how manieth of its call.
     ///
     /// # Errors
     ///
     /// [`Fault::Time`] where its CPU time is used up.
-    pub(crate) fn tick(&mut self) -> Result<(), Fault> {
+    pub(crate) fn tick(&mut self) -> Result<u64, Fault> {
         self.usage.ticks += 1;
         if self.usage.ticks > self.usage.ticks_max {
             Err(Fault::Time(self.usage.time_max))
         } else {
-            Ok(())
+            Ok(self.usage.ticks)
         }
     }
 

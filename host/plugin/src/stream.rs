@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
 
 use crate::abi::v0_1::Len;
@@ -60,10 +60,7 @@ impl Attachment {
             let processor = opened.map_err(|error| classify(&error, &linked.identity))??;
             Ok((live, processor))
         };
-        let _running = self.shared.ticker.run();
-        let opened = timeout_at(deadline, open)
-            .await
-            .unwrap_or(Err(Fault::WallTime(wall_time)));
+        let opened = self.until(deadline, wall_time, open).await;
         let (live, processor) = opened.map_err(|fault| self.error(fault))?;
         Ok(StreamInstance {
             attachment: self.clone(),
@@ -90,10 +87,9 @@ impl StreamInstance {
         let linked = &attachment.linked;
         let wall_time = linked.identity.limits.wall_time;
         let Live { store, instance } = self.live.renewed();
-        let _running = attachment.shared.ticker.run();
         let call = linked.stages.push(&mut *store, instance, self.processor, chunks);
         let started = Instant::now();
-        let action = match timeout_at(started + wall_time, call).await {
+        let action = match attachment.shared.ticker.until(started + wall_time, call).await {
             Ok(outcome) => linked.answer(store, outcome),
             Err(_) => Err(Fault::WallTime(wall_time)),
         };
@@ -121,12 +117,11 @@ impl StreamInstance {
         let linked = &attachment.linked;
         let wall_time = linked.identity.limits.wall_time;
         let Live { store, instance } = self.live.renewed();
-        let _running = attachment.shared.ticker.run();
         let call = linked
             .stages
             .finish(&mut *store, instance, self.processor, (reason, usage));
         let started = Instant::now();
-        let last = match timeout_at(started + wall_time, call).await {
+        let last = match attachment.shared.ticker.until(started + wall_time, call).await {
             Ok(outcome) => linked.answer(store, outcome),
             Err(_) => Err(Fault::WallTime(wall_time)),
         };

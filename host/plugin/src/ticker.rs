@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 use wasmtime::Engine;
+
+use crate::turns::Turns;
 
 /// Length of a tick while a plugin runs: the grain of CPU limits and how often a plugin yields its executor thread.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
@@ -22,6 +26,9 @@ const IDLE_TICK: Duration = Duration::from_millis(4);
 /// between two requests of a busy node.
 const IDLE_TICKS_MAX: u32 = 50;
 
+/// Ticks for which the idle ones are short behind a plugin that ran long: another such is to yield soon.
+const WARY_TICKS: u32 = 1000;
+
 /// A handle on the ticker; the thread ends with the engine.
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
@@ -31,6 +38,7 @@ pub(crate) struct Ticker {
 struct Shared {
     running: AtomicUsize,
     resting: AtomicBool,
+    turns: Turns,
 }
 
 /// A running plugin, for which the ticker stays awake.
@@ -46,31 +54,34 @@ impl Ticker {
         let shared = Arc::new(Shared {
             running: AtomicUsize::new(0),
             resting: AtomicBool::new(false),
+            turns: Turns::default(),
         });
         let engine = engine.weak();
         let seen = Arc::clone(&shared);
         let handle = thread::Builder::new()
             .name("selvedge-ticker".to_owned())
             .spawn(move || {
-                let mut idle_ticks = 0;
+                let mut pace = Pace::default();
                 while let Some(engine) = engine.upgrade() {
                     engine.increment_epoch();
                     drop(engine);
-                    if seen.running.load(Ordering::Relaxed) > 0 {
-                        idle_ticks = 0;
-                        thread::sleep(TICK);
-                    } else if idle_ticks < IDLE_TICKS_MAX {
-                        idle_ticks += 1;
-                        thread::sleep(IDLE_TICK);
-                    } else {
-                        seen.rest();
-                    }
+                    pace.wait(&seen);
                 }
             })?;
         Ok(Self {
             shared,
             thread: handle.thread().clone(),
         })
+    }
+
+    /// Makes a call: keeps the ticker awake for it, gives it turns, and ends it at the deadline.
+    pub(crate) async fn until<T>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
+        let _running = self.run();
+        tokio::time::timeout_at(deadline, self.shared.turns.give(call)).await
     }
 
     /// Keeps the ticker awake until the guard is dropped.
@@ -87,6 +98,39 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.thread.unpark();
+    }
+}
+
+/// How long the ticks are, by what happened in those before.
+#[derive(Default)]
+struct Pace {
+    ran: bool,
+    idle_ticks: u32,
+    wary_ticks: u32,
+}
+
+impl Pace {
+    /// Waits for as long as a tick is now.
+    fn wait(&mut self, seen: &Shared) {
+        let ran = std::mem::replace(&mut self.ran, seen.running.load(Ordering::Relaxed) > 0);
+        if seen.turns.were_asked_for() {
+            self.wary_ticks = WARY_TICKS;
+        }
+        if self.ran {
+            if ran {
+                seen.turns.rouse();
+            }
+            self.idle_ticks = 0;
+            thread::sleep(TICK);
+        } else if self.wary_ticks > 0 {
+            self.wary_ticks -= 1;
+            thread::sleep(TICK);
+        } else if self.idle_ticks < IDLE_TICKS_MAX {
+            self.idle_ticks += 1;
+            thread::sleep(IDLE_TICK);
+        } else {
+            seen.rest();
+        }
     }
 }
 
