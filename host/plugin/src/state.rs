@@ -197,7 +197,7 @@ impl State {
         Some(safe)
     }
 
-    /// One more tick in which the plugin ran; says the how manieth of its call.
+    /// One more tick in which the plugin ran. Gives how many its call has had.
     ///
     /// # Errors
     ///
