@@ -41,6 +41,15 @@ impl Backend {
         }
     }
 
+    /// What it runs on, in a word: a device of this node, or `upstream`.
+    #[must_use]
+    pub fn device(&self) -> &'static str {
+        match self {
+            Self::Model(model) => model.device().got.name(),
+            Self::Upstream(_) => "upstream",
+        }
+    }
+
     /// The model, where it is one of this node.
     #[must_use]
     pub fn model(&self) -> Option<&Model> {

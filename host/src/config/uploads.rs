@@ -34,6 +34,10 @@ impl Default for Spooling {
 pub struct Uploads {
     /// Names of the fields that are files; a file under another name is refused.
     pub files: Vec<String>,
+    /// Names of the plain fields that are lists, also where only one part brings them. Default none; whatever comes in several
+    /// parts is a list.
+    #[serde(default)]
+    pub lists: Vec<String>,
     /// Bytes of one file at most. Default 16 MiB.
     #[serde(default = "file_size_max")]
     pub file_size_max: Size,

@@ -2,7 +2,8 @@
 //!
 //! What is left of a form is its parts, and a body in JSON in their place, so that plugins and dialects read one thing: a
 //! plain field is its text, or its JSON where the part says that it is JSON; a file is `{"part", "filename", "content_type",
-//! "size"}`; a name that came more than once is a list. Next: `feed`, how the parser is given the bytes.
+//! "size"}`; a name that came more than once is a list, and so is one of `uploads.lists`. Next: `feed`, how the parser is given
+//! the bytes.
 
 mod feed;
 
@@ -153,6 +154,8 @@ impl<'a> Reader<'a> {
         match (is_file, file_name) {
             (true, Some(file_name)) => self.read_file(name, &file_name, field).await,
             (false, None) => self.read_text(name, field).await,
+            // Browsers cannot send a part of JSON but as a file.
+            (false, Some(_)) if is_json(media_type(&field).as_deref()) => self.read_text(name, field).await,
             (true, None) => Err(bad("file_type", &name, "Input should be a file".to_owned()).into()),
             (false, Some(_)) => {
                 let files = self.bounds.uploads.files.join("`, `");
@@ -254,14 +257,14 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(self) -> Result<Form, RequestError> {
-        let alone = |value: Value| match value {
-            Value::Array(mut values) if values.len() == 1 => values.remove(0),
-            values => values,
+        let lists = &self.bounds.uploads.lists;
+        let alone = |(name, value): (String, Value)| match value {
+            Value::Array(mut values) if values.len() == 1 && !lists.contains(&name) => {
+                (name, values.remove(0))
+            }
+            values => (name, values),
         };
-        let fields = self
-            .fields
-            .into_iter()
-            .map(|(name, values)| (name, alone(values)));
+        let fields = self.fields.into_iter().map(alone);
         let fields: Map<String, Value> = fields.collect();
         // Keys are strings, and nothing in it fails to serialise.
         let body = serde_json::to_vec(&fields).unwrap_or_default();
@@ -295,9 +298,13 @@ fn media_type(field: &Field<'_>) -> Option<String> {
     Some(media_type.essence_str().to_ascii_lowercase())
 }
 
+fn is_json(media_type: Option<&str>) -> bool {
+    media_type == Some("application/json")
+}
+
 /// What a plain field is in the form's JSON.
 fn text_value(name: &str, media_type: Option<&str>, text: &[u8]) -> Result<Value, ClientFault> {
-    if media_type == Some("application/json") {
+    if is_json(media_type) {
         let value = serde_json::from_slice(text);
         return value.map_err(|error| {
             bad(

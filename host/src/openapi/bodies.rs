@@ -15,16 +15,20 @@ pub(super) fn describe(subject: &Subject, sections: &mut Sections) {
         if schemas.is_empty() {
             continue;
         }
-        let name = format!("{}.body", endpoint.name);
-        let schema = joined(&schemas, &format!("#/components/schemas/{name}"));
-        sections.schema(&name, schema);
+        let schema = joined(&schemas, &place(endpoint));
+        sections.schema(&format!("{}.body", endpoint.name), schema);
     }
+}
+
+/// Where in the document it is said what an endpoint's plugins want.
+pub(super) fn place(endpoint: &Endpoint) -> String {
+    format!("#/components/schemas/{}.body", endpoint.name)
 }
 
 /// The reference to what an endpoint's plugins want, where that is anything.
 pub(super) fn reference(endpoint: &Endpoint) -> Option<Value> {
     let wanted = plugins::wanted(endpoint);
-    let reference = || json!({ "$ref": format!("#/components/schemas/{}.body", endpoint.name) });
+    let reference = || json!({ "$ref": place(endpoint) });
     (!wanted.schemas.is_empty()).then(reference)
 }
 

@@ -26,9 +26,7 @@ pub(super) fn describe(subject: &Subject, sections: &mut Sections) {
 fn operation(endpoint: &Endpoint, subject: &Subject, sections: &mut Sections) -> Value {
     let name = &endpoint.name;
     let taken = match &endpoint.uploads {
-        Some(uploads) => {
-            forms::body(sections.schema(&format!("{name}.request"), forms::form(endpoint, uploads)))
-        }
+        Some(uploads) => forms::body(endpoint, uploads, sections),
         None => {
             let (request, examples) = request(endpoint);
             body(sections.schema(&format!("{name}.request"), request), examples)

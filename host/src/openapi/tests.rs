@@ -109,6 +109,35 @@ fn all_validators_and_the_model_want_their_part() {
 }
 
 #[test]
+fn fields_of_a_form_are_text_or_come_as_json() {
+    let schema = json!({
+        "required": ["note"], "additionalProperties": false, "$defs": { "note": { "type": "string", "maxLength": 9 } },
+        "properties": {
+            "note": { "$ref": "#/$defs/note" }, "n": { "type": "integer" }, "file": { "type": "object" },
+            "tags": { "type": "array", "items": { "type": "string" } }, "more": { "type": "array" }, "any": true,
+        },
+    });
+    let plugin = attached("json-schema", &[Stage::Validate], json!({ "schema": schema }));
+    let uploads = json!({ "files": ["file"], "lists": ["tags"] });
+    let found = document(Endpoint {
+        uploads: serde_json::from_value(uploads).ok(),
+        ..endpoint(Task::TextClassification, vec![plugin])
+    });
+    let form = &found["components"]["schemas"]["it.request"];
+    let note = json!({ "$ref": "#/components/schemas/it.body/$defs/note", "type": "string" });
+    assert_eq!(form["properties"]["note"], note);
+    assert_eq!(form["properties"]["file"]["format"], "binary");
+    assert_eq!(form["properties"]["any"], json!({ "type": "string" }));
+    assert_eq!(
+        (&form["required"], &form["additionalProperties"]),
+        (&json!(["note", "text"]), &json!(false))
+    );
+    let in_json = json!({ "contentType": "application/json" });
+    let content = &found["paths"]["/it"]["post"]["requestBody"]["content"]["multipart/form-data"];
+    assert_eq!(content["encoding"], json!({ "n": in_json, "more": in_json }));
+}
+
+#[test]
 fn an_example_that_a_schema_refuses_is_left_out() {
     let schema = json!({ "required": ["text"], "properties": { "text": { "pattern": "^[0-9]{4}$", "type": "string" } } });
     let plugin = attached("json-schema", &[Stage::Validate], json!({ "schema": schema }));

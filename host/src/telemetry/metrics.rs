@@ -54,17 +54,17 @@ impl Metrics {
     }
 
     /// All of them in Prometheus's text format 0.0.4, but for those of what is not there any more: `is_there` is asked of each
-    /// label's name and value. What changes by itself, such as a queue's length, is set before.
+    /// sample's labels, by name and value. What changes by itself, such as a queue's length, is set before.
     ///
     /// A reload takes endpoints, models and plugins away, whose gauges would stand for ever as they last were. The collector forgets
     /// nothing, so they are left out here; where one of the name comes back, its counters go on.
     #[must_use]
-    pub fn text(&self, is_there: impl Fn(&str, &str) -> bool) -> String {
+    pub fn text(&self, is_there: impl Fn(&[(&str, &str)]) -> bool) -> String {
         self.process.collect();
         let all = self.handle.render();
         let kept = all
             .split_inclusive('\n')
-            .filter(|line| labels(line).all(|(name, value)| is_there(name, value)));
+            .filter(|line| is_there(&labels(line).collect::<Vec<_>>()));
         kept.collect()
     }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::host::{TestHost, demo, demo_config, root, run};
 use crate::open_inference;
 use crate::python_clients::python;
+use crate::uploads;
 
 #[test]
 fn the_document_is_valid_and_whole_and_its_examples_are_answered_as_it_says() {
@@ -242,6 +243,18 @@ fn generating_config() -> String {
     let (others, _) = demo.split_once("# POST /classify").expect("the demo's endpoints");
     let (_, short) = demo.split_once("[endpoints.short]").expect("ours");
     format!("{others}[endpoints.short]{short}")
+}
+
+#[test]
+fn schemathesis_finds_none_where_forms_are_taken() {
+    // Of a file a schema may say what the document cannot.
+    let config = uploads::config("");
+    let (before, rest) = config.split_once("attachment = {").expect("a file's schema");
+    let (_, after) = rest.split_once('\n').expect("its line");
+    let host = TestHost::start(&format!("{before}attachment = {{ type = \"object\" }}\n{after}"));
+    let base = format!("http://{}", host.address());
+    let out = python("openapi_fuzz.py", &[&base, "12", "^/(mail|filetype)$"]);
+    assert!(out.contains("No issues found"), "{out}");
 }
 
 #[test]

@@ -165,6 +165,24 @@ fn a_limit_goes_on_over_a_reload_where_it_is_the_same_and_begins_anew_where_it_i
 }
 
 #[test]
+fn a_model_that_a_reload_gives_another_task_is_told_with_that_one_alone() {
+    let node = Node::start("");
+    let told = || {
+        let metrics = String::from_utf8(node.host.client().get("/metrics").body).expect("text");
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with("selvedge_model_info{"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let classifies = r#"selvedge_model_info{model="spam",task="text-classification",device="cpu"} 1"#;
+    assert_eq!(told(), [classifies]);
+    node.write(&config(ADMIN).replace("models/spam", "models/minilm"));
+    assert_eq!(node.reload().status, 200);
+    let embeds = classifies.replace("text-classification", "feature-extraction");
+    assert_eq!(told(), [embeds]);
+}
+
+#[test]
 fn metrics_tell_of_what_a_reload_took_away_no_more_and_go_on_where_it_comes_back() {
     let node = Node::start("");
     let second = "[endpoints.second]\npath = \"/second\"\nmodel = \"other\"\n";

@@ -11,7 +11,7 @@ use crate::host::{TestHost, demo, demo_config, kept, root};
 use crate::python_clients::python;
 
 /// Endpoints that take forms: `/mail` reads a text and a file, `/filetype` looks at one, `/slow` has little time.
-fn config(more: &str) -> String {
+pub(crate) fn config(more: &str) -> String {
     let root = root();
     let root = root.display();
     demo_config(&format!(
@@ -29,7 +29,7 @@ plugins = [{{ use = "filetype", config_file = "{root}/models/magika/filetype.jso
 [endpoints.mail]
 path = "/mail"
 model = "spam"
-uploads = {{ files = ["attachment"], file_size_max = "100KiB", size_max = "2MiB", parts_max = 100 }}
+uploads = {{ files = ["attachment"], lists = ["tags"], file_size_max = "100KiB", size_max = "2MiB", parts_max = 100 }}
 [[endpoints.mail.plugins]]
 use = "json-schema"
 [endpoints.mail.plugins.config.schema]
@@ -110,6 +110,18 @@ fn fields_and_files_of_a_form_are_what_plugins_see_as_json() {
     let number = part("name=\"n\"\r\ncontent-type: application/json", "7");
     let answer = post("/mail", &[tag("a"), text(spam), number, tag("b")]);
     assert_eq!(answer.status, 200, "{}", answer.json());
+    // So is one that the endpoint calls a list, and JSON that comes as a file, which is how browsers send it.
+    let number = part(
+        "name=\"n\"; filename=\"blob\"\r\ncontent-type: application/json",
+        "7",
+    );
+    let answer = post("/mail", &[tag("a"), text(spam), number]);
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    let problem = post("/mail", &[text(spam), part("name=\"n\"", "7")]).problem();
+    assert_eq!(
+        (&problem["loc"], &problem["input"]),
+        (&json!(["body", "n"]), &json!("7"))
+    );
     // A file that nobody chose is none.
     let answer = post(
         "/mail",

@@ -15,6 +15,10 @@ pub(super) fn check(name: &str, endpoint: &Endpoint, spooling: &Spooling, found:
     if uploads.files.is_empty() || uploads.files.iter().any(String::is_empty) {
         found.add(key("files"), "name the fields that are files, such as [\"file\"]");
     }
+    if let Some(file) = uploads.lists.iter().find(|name| uploads.files.contains(name)) {
+        let message = format!("`{file}` is one of `files`, and cannot be a plain field");
+        found.add(key("lists"), message);
+    }
     found.at_least_one(key("file_size_max"), uploads.file_size_max.0);
     found.at_least_one(key("size_max"), uploads.size_max.0);
     found.at_least_one(key("parts_max"), uploads.parts_max);

@@ -108,9 +108,7 @@ pub fn metrics(app: &App, generation: &Generation) -> Response {
     gauge!("selvedge_events", "state" => "dead").set(real(held.dead));
     gauge!("selvedge_events_bytes", "state" => "waiting").set(real(held.waiting_bytes));
     gauge!("selvedge_events_bytes", "state" => "dead").set(real(held.dead_bytes));
-    let mut response = Response::new(full(
-        app.metrics().text(|label, name| generation.has(label, name)),
-    ));
+    let mut response = Response::new(full(app.metrics().text(|labels| generation.tells(labels))));
     response.headers_mut().insert(
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; version=0.0.4"),
@@ -119,14 +117,14 @@ pub fn metrics(app: &App, generation: &Generation) -> Response {
 }
 
 fn note_model(name: &str, backend: &Backend) {
-    let (waiting, running, device) = match backend {
-        Backend::Model(model) => (model.queue_len(), model.running(), model.device().got.name()),
-        Backend::Upstream(upstream) => (0, upstream.running(), "upstream"),
+    let (waiting, running) = match backend {
+        Backend::Model(model) => (model.queue_len(), model.running()),
+        Backend::Upstream(upstream) => (0, upstream.running()),
     };
     let name = || name.to_owned();
     gauge!("selvedge_queue_depth", "model" => name()).set(real(waiting as u64));
     gauge!("selvedge_model_running", "model" => name()).set(real(running as u64));
-    let task = backend.task().name();
+    let (task, device) = (backend.task().name(), backend.device());
     gauge!("selvedge_model_info", "model" => name(), "task" => task, "device" => device).set(1.0);
 }
 

@@ -130,9 +130,11 @@ fn example(endpoint: &Endpoint, ports: Option<&Ports>) -> Vec<(&'static str, Val
             let fields = ports
                 .inputs
                 .iter()
-                .map(|port| (port.name.clone(), nested(port, text)));
-            let example: Value = fields.collect::<Map<_, _>>().into();
-            (example.clone(), example)
+                .map(|port| Some((port.name.clone(), nested(port, text)?)));
+            let Some(fields) = fields.collect::<Option<Map<_, _>>>() else {
+                return Vec::new();
+            };
+            (json!(fields), json!(fields))
         }
         _ => return Vec::new(),
     };
@@ -140,9 +142,11 @@ fn example(endpoint: &Endpoint, ports: Option<&Ports>) -> Vec<(&'static str, Val
     is_taken.then_some(("simple", example)).into_iter().collect()
 }
 
-/// Ones, or a text, in arrays of the smallest shape that a port takes.
-fn nested(port: &Port, text: &str) -> Value {
+/// Ones, or a text, in arrays of the smallest shape that a port takes; none where nobody would read that.
+fn nested(port: &Port, text: &str) -> Option<Value> {
     let one = infer::one(port.element, text);
-    let nest = |items: Value, dimension: &i64| json!(vec![items; usize::try_from(*dimension).unwrap_or(1)]);
-    port.shape.iter().rev().fold(one, nest)
+    let shape = infer::smallest(port)?;
+    // Each is within a bound that is a `usize`.
+    let nest = |items: Value, dimension: &u64| json!(vec![items; *dimension as usize]);
+    Some(shape.iter().rev().fold(one, nest))
 }

@@ -193,7 +193,10 @@ fn examples(endpoint: &Endpoint, ports: Option<&Ports>) -> Vec<(&'static str, Va
         return Vec::new();
     };
     let text = task::text(endpoint);
-    let inputs: Vec<Value> = ports.inputs.iter().map(|port| ones(port, text)).collect();
+    let inputs: Option<Vec<Value>> = ports.inputs.iter().map(|port| ones(port, text)).collect();
+    let Some(inputs) = inputs else {
+        return Vec::new();
+    };
     let mut simple = json!({ "inputs": inputs });
     if endpoint.model.task == Some(Task::TextGeneration) {
         simple["parameters"] = sampling::short(json!({}));
@@ -230,20 +233,30 @@ fn seen(endpoint: &Endpoint, text: &str, body: &Value) -> Value {
     seen.into()
 }
 
-/// A tensor of ones, or of a text, in the smallest shape that a port takes.
-fn ones(port: &Port, text: &str) -> Value {
-    let shape: Vec<u64> = port
-        .shape
-        .iter()
-        .map(|dim| u64::try_from(*dim).unwrap_or(1))
-        .collect();
-    let count = usize::try_from(shape.iter().product::<u64>()).unwrap_or(usize::MAX);
-    let data = vec![one(port.element, text); count.min(COUNT_MAX)];
-    json!({ "name": port.name, "shape": shape, "datatype": port.element.name(), "data": data })
+/// A tensor of ones, or of a text, in the smallest shape that a port takes; none where nobody would read that.
+fn ones(port: &Port, text: &str) -> Option<Value> {
+    let shape = smallest(port)?;
+    // It is within a bound that is a `usize`.
+    let count = shape.iter().product::<u64>() as usize;
+    let data = vec![one(port.element, text); count];
+    Some(json!({ "name": port.name, "shape": shape, "datatype": port.element.name(), "data": data }))
 }
 
-/// Elements of an example at most; what needs more is none.
-const COUNT_MAX: usize = 1 << 16;
+/// The smallest shape that a port takes; none where it has more elements than an example may.
+pub(super) fn smallest(port: &Port) -> Option<Vec<u64>> {
+    let dimensions = port
+        .shape
+        .iter()
+        .map(|dimension| u64::try_from(*dimension).unwrap_or(1));
+    let shape: Vec<u64> = dimensions.collect();
+    let count = shape
+        .iter()
+        .try_fold(1_u64, |count, dimension| count.checked_mul(*dimension))?;
+    (count <= ELEMENTS_MAX).then_some(shape)
+}
+
+/// Elements of each tensor of an example at most.
+const ELEMENTS_MAX: u64 = 1024;
 
 /// The one of a type.
 pub(super) fn one(element: Element, text: &str) -> Value {
