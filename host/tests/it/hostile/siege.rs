@@ -165,6 +165,15 @@ pub(crate) struct Siege {
     _dir: tempfile::TempDir,
 }
 
+/// An attack's end, however it comes: nobody goes on asking behind one that panicked.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Siege {
     /// One request to the hostile endpoint.
     pub(crate) fn ask(&self) -> Answer {
@@ -177,6 +186,7 @@ impl Siege {
     pub(crate) fn meanwhile<T>(&self, attack: impl FnOnce() -> T) -> T {
         let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
+            let _over = Over(&over);
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     self.serves_the_innocent();
@@ -190,7 +200,6 @@ impl Siege {
             another("an innocent request before it");
             let outcome = attack();
             another("an innocent request after it");
-            over.store(true, Ordering::Relaxed);
             outcome
         })
     }
