@@ -23,7 +23,7 @@ fn meaning(status: u16) -> &'static str {
         404 => "There is nothing of this name.",
         408 => "The body did not come in time.",
         413 => "The body is longer than the node takes.",
-        415 => "The body is of another type, by its own account, than JSON.",
+        415 => "The body is, by its own account, of a type or in an encoding that is not taken here.",
         422 => "The body is not as the endpoint wants it.",
         429 => "The caller is over a limit of its own; `retry-after` says when to try again.",
         501 => "The protocol has this, and the node does not.",
