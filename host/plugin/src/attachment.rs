@@ -20,6 +20,7 @@ use crate::inspect::{Plugin, Stage};
 use crate::limits::Limits;
 use crate::room::Slot;
 use crate::sandbox::Shared;
+use crate::span;
 use crate::spent::Spent;
 use crate::state::{Identity, Phase, State};
 use crate::value::{Action, Completion, Event, Rendered, Request, Verdict};
@@ -239,14 +240,8 @@ impl Attachment {
     ///
     /// Where no instance comes free, or the plugin trapped or went over a limit.
     pub async fn start(&self, request: &Arc<Request>) -> Result<Started, CallError> {
-        let wall_time = self.linked.identity.limits.wall_time;
-        let deadline = tokio::time::Instant::now() + wall_time;
-        let slot = self.shared.slots.take(self.linked.memories, deadline).await;
-        let slot = slot.map_err(|fault| self.error(fault))?;
-        let live = self
-            .until(deadline, wall_time, Live::start(&self.linked, request))
-            .await;
-        let live = live.map_err(|fault| self.error(fault))?;
+        let opened = self.opened(Live::start(&self.linked, request)).await;
+        let (slot, live) = opened.map_err(|fault| self.error(fault))?;
         Ok(Started {
             _live: live,
             _slot: slot,
@@ -268,29 +263,31 @@ impl Attachment {
     ) -> Result<T, CallError> {
         let started = Instant::now();
         let plugin = &self.linked.identity.plugin;
-        let span = tracing::info_span!(
-            target: crate::SPANS,
-            "plugin",
-            otel.name = %plugin,
-            selvedge.stage = stage.name(),
-            otel.status_code = tracing::field::Empty,
-            error.type = tracing::field::Empty,
-        );
-        let result = self.bounded(call).instrument(span.clone()).await;
-        if let Err(fault) = &result {
-            span.record("otel.status_code", "ERROR");
-            span.record("error.type", fault.code());
-        }
+        let span = span::span(plugin, stage);
+        let result = self.opened(call).instrument(span.clone()).await;
+        let result = result.inspect_err(|fault| span::failed(&span, fault));
         request.timings.add(stage.name(), plugin, started.elapsed());
-        result.map_err(|fault| self.error(fault))
+        result.map(|(_slot, done)| done).map_err(|fault| self.error(fault))
     }
 
-    /// One call: waits for an instance to be free, and ends at the deadline on the clock.
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    /// A call for which an instance is started: waits for one to be free, and ends at the deadline on the clock. With what it
+    /// gives comes the instance's place, to be held as long as that is.
+    pub(crate) async fn opened<T>(
+        &self,
+        call: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<(Slot, T), Fault> {
         let wall_time = self.linked.identity.limits.wall_time;
         let deadline = tokio::time::Instant::now() + wall_time;
-        let _slot = self.shared.slots.take(self.linked.memories, deadline).await?;
-        self.until(deadline, wall_time, call).await
+        let slot = self.shared.slots.take(self.linked.memories, deadline).await?;
+        let done = self.until(deadline, wall_time, call).await?;
+        Ok((slot, done))
+    }
+
+    /// One call of an instance that is held, which has all the time that a call has.
+    pub(crate) async fn in_time<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let wall_time = self.linked.identity.limits.wall_time;
+        self.until(tokio::time::Instant::now() + wall_time, wall_time, call)
+            .await
     }
 
     /// One call, which is ended at the deadline.

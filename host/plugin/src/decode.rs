@@ -4,9 +4,7 @@
 //! to its answers, is the host's affair. What an answer may be is checked here, so that whoever keeps to it need not.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
 
 use crate::attachment::Attachment;
@@ -14,6 +12,7 @@ use crate::call::{Live, classify};
 use crate::error::{BadDecision, CallError, Fault};
 use crate::inspect::Stage;
 use crate::room::Slot;
+use crate::span::Part;
 use crate::value::Request;
 
 /// What a plugin says of the next token.
@@ -43,19 +42,10 @@ pub struct Decoding {
     attachment: Attachment,
     live: Live,
     decoding: ResourceAny,
-    request: Arc<Request>,
+    part: Part,
     /// How many tokens there are.
     vocabulary: usize,
-    /// How long its calls took together.
-    took: Duration,
     _slot: Slot,
-}
-
-impl Drop for Decoding {
-    fn drop(&mut self) {
-        let plugin = &self.attachment.linked.identity.plugin;
-        self.request.timings.add(Stage::Decode.name(), plugin, self.took);
-    }
 }
 
 impl Attachment {
@@ -66,12 +56,8 @@ impl Attachment {
     /// Where no instance comes free, or the plugin failed, trapped or went over a limit.
     pub async fn open_decoding(&self, request: &Arc<Request>, choice: u32) -> Result<Decoding, CallError> {
         let linked = &self.linked;
-        let wall_time = linked.identity.limits.wall_time;
-        let started = Instant::now();
-        let deadline = started + wall_time;
-        let slot = self.shared.slots.take(linked.memories, deadline).await;
-        let slot = slot.map_err(|fault| self.error(fault))?;
-        let open = async {
+        let mut part = Part::new(&linked.identity, Stage::Decode, request);
+        let open = self.opened(async {
             let mut live = Live::start(linked, request).await?;
             let opened = linked
                 .stages
@@ -79,17 +65,16 @@ impl Attachment {
                 .await;
             let decoding = opened.map_err(|error| classify(&error, &linked.identity))??;
             Ok((live, decoding))
-        };
-        let opened = self.until(deadline, wall_time, open).await;
-        let (live, decoding) = opened.map_err(|fault| self.error(fault))?;
+        });
+        let opened = part.call(open).await;
+        let (slot, (live, decoding)) = opened.map_err(|fault| self.error(fault))?;
         let vocabulary = linked.identity.vocabulary.as_ref();
         Ok(Decoding {
             attachment: self.clone(),
             live,
             decoding,
-            request: Arc::clone(request),
+            part,
             vocabulary: vocabulary.map_or(0, |vocabulary| vocabulary.count()),
-            took: started.elapsed(),
             _slot: slot,
         })
     }
@@ -103,19 +88,17 @@ impl Decoding {
     ///
     /// Where the plugin failed, trapped or went over a limit, or answered with what is no decision.
     pub async fn next(&mut self, taken: &[u32]) -> Result<Decision, CallError> {
-        let (attachment, vocabulary) = (&self.attachment, self.vocabulary);
+        let (attachment, asked) = (&self.attachment, (self.decoding, taken, self.vocabulary));
         let linked = &attachment.linked;
-        let wall_time = linked.identity.limits.wall_time;
         let Live { store, instance } = self.live.renewed();
-        let call = linked
-            .stages
-            .next_decision(&mut *store, instance, (self.decoding, taken, vocabulary));
-        let started = Instant::now();
-        let decision = match attachment.shared.ticker.until(started + wall_time, call).await {
-            Ok(outcome) => linked.answer(store, outcome),
-            Err(_) => Err(Fault::WallTime(wall_time)),
+        let call = async {
+            let outcome = linked
+                .stages
+                .next_decision(&mut *store, instance, asked)
+                .await;
+            linked.answer(store, outcome)
         };
-        self.took += started.elapsed();
+        let decision = self.part.call(attachment.in_time(call)).await;
         decision.map_err(|fault| attachment.error(fault))
     }
 }

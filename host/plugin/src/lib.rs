@@ -57,6 +57,7 @@ mod log_stream;
 mod mutation;
 mod room;
 mod snapshot;
+mod span;
 mod state;
 mod ticker;
 mod turns;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Limited};
+use tracing::Instrument;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use crate::grant::Origin;
@@ -57,6 +58,22 @@ pub enum CallFailure {
     /// The connection broke off, or what came was no HTTP.
     #[error("the connection broke off: {0}")]
     Broken(String),
+}
+
+impl CallFailure {
+    /// A stable code of what happened, such as `connection-refused`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "name-unknown",
+            Self::Prohibited(_) => "address-prohibited",
+            Self::Denied(_) => "denied",
+            Self::Refused(_) => "connection-refused",
+            Self::TimedOut => "timeout",
+            Self::Tls(_) => "tls",
+            Self::Broken(_) => "connection-broken",
+        }
+    }
 }
 
 /// Bytes of an answer's body at most: a plugin calls for a word, not for a file.
@@ -113,10 +130,12 @@ impl WasiHttpHooks for Hooks {
             phase: self.phase,
             log_left: Arc::clone(&self.log_left),
         };
-        Box::new(async move {
+        let sent = async move {
             let response = caller.send(request, options.unwrap_or_default()).await?;
             Ok((response, Box::new(std::future::ready(Ok(()))) as Rest))
-        })
+        };
+        // It runs as a task of its own, and is part of what the plugin does now all the same.
+        Box::new(sent.in_current_span())
     }
 }
 

@@ -3,9 +3,7 @@
 //! Limits of time and of bytes are of each call, memory is of the instance. Not being called is its back-pressure.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
 
 use crate::abi::v0_1::Len;
@@ -14,6 +12,7 @@ use crate::call::{Live, classify};
 use crate::error::{CallError, Fault};
 use crate::inspect::Stage;
 use crate::room::Slot;
+use crate::span::Part;
 use crate::value::{Chunk, Finish, Request, StreamAction, Usage};
 
 /// The plugin's part in one stream. Where it is dropped, the instance is gone with all it held.
@@ -22,19 +21,10 @@ pub struct StreamInstance {
     live: Live,
     processor: ResourceAny,
     choices: u32,
-    request: Arc<Request>,
-    /// How long its calls took together.
-    took: Duration,
+    part: Part,
     /// Bytes of what it answered.
     answered: usize,
     _slot: Slot,
-}
-
-impl Drop for StreamInstance {
-    fn drop(&mut self) {
-        let plugin = &self.attachment.linked.identity.plugin;
-        self.request.timings.add(Stage::Stream.name(), plugin, self.took);
-    }
 }
 
 impl Attachment {
@@ -49,26 +39,21 @@ impl Attachment {
         choices: u32,
     ) -> Result<StreamInstance, CallError> {
         let linked = &self.linked;
-        let wall_time = linked.identity.limits.wall_time;
-        let started = Instant::now();
-        let deadline = started + wall_time;
-        let slot = self.shared.slots.take(linked.memories, deadline).await;
-        let slot = slot.map_err(|fault| self.error(fault))?;
-        let open = async {
+        let mut part = Part::new(&linked.identity, Stage::Stream, request);
+        let open = self.opened(async {
             let mut live = Live::start(linked, request).await?;
             let opened = linked.stages.open(&mut live.store, &live.instance).await;
             let processor = opened.map_err(|error| classify(&error, &linked.identity))??;
             Ok((live, processor))
-        };
-        let opened = self.until(deadline, wall_time, open).await;
-        let (live, processor) = opened.map_err(|fault| self.error(fault))?;
+        });
+        let opened = part.call(open).await;
+        let (slot, (live, processor)) = opened.map_err(|fault| self.error(fault))?;
         Ok(StreamInstance {
             attachment: self.clone(),
             live,
             processor,
             choices,
-            request: Arc::clone(request),
-            took: started.elapsed(),
+            part,
             answered: 0,
             _slot: slot,
         })
@@ -85,26 +70,25 @@ impl StreamInstance {
     pub async fn push(&mut self, chunks: &[Chunk]) -> Result<StreamAction, CallError> {
         let (attachment, choices) = (&self.attachment, self.choices);
         let linked = &attachment.linked;
-        let wall_time = linked.identity.limits.wall_time;
+        let (processor, answered) = (self.processor, &mut self.answered);
         let Live { store, instance } = self.live.renewed();
-        let call = linked.stages.push(&mut *store, instance, self.processor, chunks);
-        let started = Instant::now();
-        let action = match attachment.shared.ticker.until(started + wall_time, call).await {
-            Ok(outcome) => linked.answer(store, outcome),
-            Err(_) => Err(Fault::WallTime(wall_time)),
-        };
-        self.took += started.elapsed();
-        let checked = action.and_then(|action| {
+        let call = async {
+            let outcome = linked
+                .stages
+                .push(&mut *store, instance, processor, chunks)
+                .await;
+            let action = linked.answer(store, outcome)?;
             if let StreamAction::Emit(chunks) | StreamAction::Stop(chunks, _) = &action {
                 check(chunks, choices)?;
-                self.answered = self.answered.saturating_add(Len::len(chunks));
+                *answered = answered.saturating_add(Len::len(chunks));
             }
             match linked.identity.limits.stream_output {
-                max if self.answered > max => Err(Fault::StreamOutput(max)),
+                max if *answered > max => Err(Fault::StreamOutput(max)),
                 _ => Ok(action),
             }
-        });
-        checked.map_err(|fault| attachment.error(fault))
+        };
+        let action = self.part.call(attachment.in_time(call)).await;
+        action.map_err(|fault| attachment.error(fault))
     }
 
     /// Tells the plugin that the text is over; what it gives back is sent last.
@@ -113,24 +97,20 @@ impl StreamInstance {
     ///
     /// Where the plugin failed, trapped or went over a limit, or answered with a choice that there is not.
     pub async fn finish(mut self, reason: Finish, usage: Usage) -> Result<Vec<Chunk>, CallError> {
-        let (attachment, choices) = (&self.attachment, self.choices);
+        let (attachment, choices, processor) = (&self.attachment, self.choices, self.processor);
         let linked = &attachment.linked;
-        let wall_time = linked.identity.limits.wall_time;
         let Live { store, instance } = self.live.renewed();
-        let call = linked
-            .stages
-            .finish(&mut *store, instance, self.processor, (reason, usage));
-        let started = Instant::now();
-        let last = match attachment.shared.ticker.until(started + wall_time, call).await {
-            Ok(outcome) => linked.answer(store, outcome),
-            Err(_) => Err(Fault::WallTime(wall_time)),
-        };
-        self.took += started.elapsed();
-        let checked = last.and_then(|chunks| {
+        let call = async {
+            let outcome = linked
+                .stages
+                .finish(&mut *store, instance, processor, (reason, usage))
+                .await;
+            let chunks: Vec<Chunk> = linked.answer(store, outcome)?;
             check(&chunks, choices)?;
             Ok(chunks)
-        });
-        checked.map_err(|fault| attachment.error(fault))
+        };
+        let last = self.part.call(attachment.in_time(call)).await;
+        last.map_err(|fault| attachment.error(fault))
     }
 }
 

@@ -159,6 +159,9 @@ pub struct Event {
     pub timings: Vec<Timing>,
     /// What plugins left on the request.
     pub attributes: Vec<(String, String)>,
+    /// The span of the request, as `traceparent` has it, where it was traced. The observer is not told; its span leads there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// The request's body as it came. Not part of the event's JSON, since it need not be text.
     #[serde(skip)]
     pub request_body: Option<Bytes>,
