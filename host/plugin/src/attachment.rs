@@ -267,7 +267,9 @@ impl Attachment {
         let result = self.opened(call).instrument(span.clone()).await;
         let result = result.inspect_err(|fault| span::failed(&span, fault));
         request.timings.add(stage.name(), plugin, started.elapsed());
-        result.map(|(_slot, done)| done).map_err(|fault| self.error(fault))
+        result
+            .map(|(_slot, done)| done)
+            .map_err(|fault| self.error(fault))
     }
 
     /// A call for which an instance is started: waits for one to be free, and ends at the deadline on the clock. With what it

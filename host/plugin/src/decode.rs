@@ -92,10 +92,7 @@ impl Decoding {
         let linked = &attachment.linked;
         let Live { store, instance } = self.live.renewed();
         let call = async {
-            let outcome = linked
-                .stages
-                .next_decision(&mut *store, instance, asked)
-                .await;
+            let outcome = linked.stages.next_decision(&mut *store, instance, asked).await;
             linked.answer(store, outcome)
         };
         let decision = self.part.call(attachment.in_time(call)).await;

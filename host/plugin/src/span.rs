@@ -67,10 +67,7 @@ impl Part {
     /// # Errors
     ///
     /// Where the call fails; that is noted on the span.
-    pub(crate) async fn call<T>(
-        &mut self,
-        call: impl Future<Output = Result<T, Fault>>,
-    ) -> Result<T, Fault> {
+    pub(crate) async fn call<T>(&mut self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         let started = Instant::now();
         let outcome = call.instrument(self.span.clone()).await;
         self.took += started.elapsed();

@@ -73,10 +73,7 @@ impl StreamInstance {
         let (processor, answered) = (self.processor, &mut self.answered);
         let Live { store, instance } = self.live.renewed();
         let call = async {
-            let outcome = linked
-                .stages
-                .push(&mut *store, instance, processor, chunks)
-                .await;
+            let outcome = linked.stages.push(&mut *store, instance, processor, chunks).await;
             let action = linked.answer(store, outcome)?;
             if let StreamAction::Emit(chunks) | StreamAction::Stop(chunks, _) = &action {
                 check(chunks, choices)?;

@@ -1,7 +1,7 @@
 //! The log: on standard error, for people or as JSON; what is logged is `RUST_LOG`, by default `info`. And traces beside it.
 
 use clap::ValueEnum;
-use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -32,9 +32,10 @@ pub(super) fn start(format: LogFormat, traces: Option<&Traces>) {
         traces.layer().with_filter(is_span)
     });
     let registry = tracing_subscriber::registry();
+    let logged = FilterFn::new(|metadata| !traces::is_told(metadata)).with_max_level_hint(LevelFilter::TRACE);
     // An error means that somebody started a log before us, which then serves.
     registry
-        .with(lines.with_filter(filter()))
+        .with(lines.with_filter(filter().and(logged)))
         .with(spans)
         .try_init()
         .ok();

@@ -38,7 +38,7 @@ pub use sandbox::Sandbox;
 pub use secret::Secret;
 pub use server::{Addresses, Cors, Forwarded, Server, Tls};
 pub use state::State;
-pub use telemetry::Telemetry;
+pub use telemetry::{OtlpProtocol, Telemetry};
 pub use unit::{Size, Time};
 pub use uploads::{Spooling, Uploads};
 pub use upstream::{Upstream, UpstreamKind};

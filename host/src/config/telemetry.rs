@@ -12,8 +12,11 @@ use super::unit::Time;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// Who takes spans by OTLP over gRPC, `"http://127.0.0.1:4317"`. Default: nobody, and none are made.
+    /// Who takes spans by OTLP, `"http://127.0.0.1:4317"`. Over HTTP, where it has no path, it is `/v1/traces`. Default: nobody,
+    /// and none are made.
     pub otlp: Option<String>,
+    /// By what that is spoken. Default `grpc`.
+    pub protocol: OtlpProtocol,
     /// Sent with each export, such as `{ authorization = "${OTLP_TOKEN}" }`; secrets. Default: none.
     pub headers: BTreeMap<String, Secret>,
     /// What the node calls itself. Default `selvedge`.
@@ -27,10 +30,22 @@ pub struct Telemetry {
     pub queue_spans_max: usize,
 }
 
+/// By what OTLP is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OtlpProtocol {
+    /// gRPC; collectors listen for it at 4317.
+    #[default]
+    Grpc,
+    /// HTTP/1.1 with protobuf; collectors listen for it at 4318.
+    Http,
+}
+
 impl Default for Telemetry {
     fn default() -> Self {
         Self {
             otlp: None,
+            protocol: OtlpProtocol::default(),
             headers: BTreeMap::new(),
             service_name: "selvedge".to_owned(),
             sample_ratio: 1.0,

@@ -22,7 +22,7 @@ use crate::generation::Ready;
 use crate::observe::Noted;
 use crate::pipeline::ClientFault;
 use crate::router::Dialect;
-use crate::telemetry::traces;
+use crate::telemetry::spans;
 
 /// What is told of a request whose client left before its answer was complete; nginx's word for it.
 const CLIENT_LEFT: u16 = 499;
@@ -67,7 +67,7 @@ impl Call {
             address,
             dialect: Dialect::of(path),
             noted,
-            span: traces::request(&head.method, path, &head.headers),
+            span: spans::request(head, address),
             method: head.method.clone(),
             path: path.to_owned(),
             principal: OnceLock::new(),
@@ -178,7 +178,7 @@ impl Call {
             prompt_tokens = self.prompt.load(Ordering::Relaxed),
             completion_tokens = self.completion.load(Ordering::Relaxed),
             micros,
-            trace_id = traces::trace_id(&self.span),
+            trace_id = spans::trace_id(&self.span),
         );
     }
 }
@@ -201,13 +201,13 @@ impl Drop for Call {
             endpoint.meters.tokens(prompt, cached, completion);
             Arc::clone(&endpoint.name)
         });
-        let end = traces::End {
+        let end = spans::End {
             id: &self.id,
             endpoint: &endpoint,
             status: code,
             tokens: (prompt, completion),
         };
-        traces::ended(&self.span, &self.method, &end);
+        spans::ended(&self.span, &self.method, &end);
         counter!(
             "selvedge_requests_total",
             "endpoint" => endpoint,

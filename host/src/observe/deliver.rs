@@ -9,6 +9,7 @@ use std::time::Duration;
 use metrics::counter;
 use selvedge_plugin::{Attachment, CallError, Fault};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::now_ms;
 use super::queue::Queue;
@@ -17,6 +18,7 @@ use crate::config;
 use crate::generation::{EndpointState, Generation};
 use crate::shutdown::Shutdown;
 use crate::state::StateError;
+use crate::telemetry::spans;
 
 /// How often the queue is looked at without news: an operator may have put an event back.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -172,8 +174,10 @@ impl Delivery {
             .into_iter()
             .map(|row| ((row.id, row.attempts), row.event))
             .unzip();
+        let span = spans::delivery(&self.observer, &self.attachment.plugin().name, &events);
+        let given = self.attachment.observe(&events).instrument(span.clone());
         let given = tokio::select! {
-            given = self.attachment.observe(&events) => given,
+            given = given => given.inspect_err(|error| spans::not_taken(&span, error)),
             () = async { stop.cancelled().await; tokio::time::sleep(END_GRACE).await } => return Ok(Duration::ZERO),
         };
         match given {

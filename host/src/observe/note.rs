@@ -12,6 +12,7 @@ use selvedge_plugin::value::{Event, Finish, Request, Usage};
 use super::now_ms;
 use super::queue::{Lost, Queue, Record};
 use crate::generation::{Observer, Ready};
+use crate::telemetry::spans;
 
 /// Status of an event whose client left before its answer began, as nginx has it.
 const LEFT: u16 = 499;
@@ -29,6 +30,8 @@ struct Inner {
 struct Note {
     endpoint: Arc<Ready>,
     request: Arc<Request>,
+    /// Of the request's span, where that is traced.
+    traceparent: Option<String>,
     finish: Option<Finish>,
     usage: Option<Usage>,
     status: u16,
@@ -45,7 +48,7 @@ impl Noted {
         Self(Arc::new(Inner { queue, note }))
     }
 
-    /// A request reaches an endpoint. Nothing is noted where that has no observers.
+    /// A request, whose span is the current one, reaches an endpoint. Nothing is noted where that has no observers.
     pub fn begin(&self, endpoint: &Arc<Ready>, request: &Arc<Request>) {
         if endpoint.observers.is_empty() {
             return;
@@ -53,6 +56,7 @@ impl Noted {
         let note = Note {
             endpoint: Arc::clone(endpoint),
             request: Arc::clone(request),
+            traceparent: spans::traceparent(),
             finish: None,
             usage: None,
             status: LEFT,
@@ -171,6 +175,7 @@ impl Note {
             usage: self.usage,
             timings: self.request.timings.all(),
             attributes: self.request.attributes.all(),
+            traceparent: self.traceparent,
             request_body: None,
             response_body: None,
         };

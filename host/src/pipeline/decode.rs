@@ -10,6 +10,7 @@ use selvedge_model::generate::Seat;
 use selvedge_plugin::value::Request;
 use selvedge_plugin::{Attachment, CallError, Stage};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::convert;
 use crate::generation::Attached;
@@ -22,7 +23,8 @@ impl Driver {
     pub(super) fn start(attachment: &Attachment, request: &Arc<Request>, choice: usize, seat: Seat) -> Self {
         let choice = u32::try_from(choice).unwrap_or(u32::MAX);
         let mut task = JoinSet::new();
-        task.spawn(drive(attachment.clone(), Arc::clone(request), choice, seat));
+        let drive = drive(attachment.clone(), Arc::clone(request), choice, seat);
+        task.spawn(drive.in_current_span());
         Self(task)
     }
 

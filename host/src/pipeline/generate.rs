@@ -11,6 +11,7 @@ use selvedge_model::generate::TokenReport;
 use selvedge_model::{InferError, Piece};
 use selvedge_plugin::value::{Chunk, Completion, Finish, Output, Request, StreamAction, Usage};
 use selvedge_plugin::{Stage, StreamInstance};
+use tracing::Instrument;
 
 use super::RequestError;
 use super::order::{Order, amend, check_logprobs, check_structure, prompt_of, unavailable};
@@ -146,7 +147,8 @@ impl Running {
         check_structure(endpoint, &order.params)?;
         let (prompt, mut watch) = (order.prompt?, meters.watch(Step::Model));
         let opened_at = Instant::now();
-        let opened = source::open(endpoint, &request, prompt, &order.params).await;
+        let opened = source::open(endpoint, &request, prompt, &order.params);
+        let opened = opened.instrument(watch.span()).await;
         let (source, counts) = opened.inspect_err(|_| watch.end())?;
         let count = order.params.count;
         let filtered = endpoint.stage(Stage::Stream).next().is_some();
@@ -298,8 +300,9 @@ impl Running {
         let count = u32::try_from(self.count).unwrap_or(u32::MAX);
         let endpoint = Arc::clone(&self.endpoint);
         for attached in endpoint.stage(Stage::Stream) {
-            self.filters
-                .push(attached.attachment.open_stream(&self.request, count).await?);
+            let open = attached.attachment.open_stream(&self.request, count);
+            // What a client takes bit by bit is worked on outside of the request's span.
+            self.filters.push(open.instrument(self.watch.span()).await?);
         }
         Ok(())
     }

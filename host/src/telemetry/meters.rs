@@ -7,7 +7,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use selvedge_plugin::CallError;
 use tracing::{Instrument, Span};
 
-use super::traces;
+use super::spans;
 
 /// A part of a request's life that is timed, and that a client may leave in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Meters {
         Watch {
             meters: Arc::clone(self),
             step,
-            span: traces::step(step),
+            span: spans::step(step),
             since: Instant::now(),
             ended: false,
         }
@@ -134,6 +134,12 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// The step's span; none once it has ended.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        self.span.clone()
+    }
+
     /// The step came to its end, well or not.
     pub fn end(&mut self) {
         if !self.ended {

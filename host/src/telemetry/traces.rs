@@ -1,32 +1,34 @@
-//! Traces: a span for each request, one for each of its stages, and one for each call of a plugin; sent by OTLP. A caller's trace
-//! goes on in them (<https://www.w3.org/TR/trace-context/>), and theirs in the upstream that does the work.
-//!
-//! Where nobody takes them there are none: a span whose target no layer wants costs a comparison. Spans say what was done and how
-//! it ended, in the words of <https://opentelemetry.io/docs/specs/semconv/http/>, and nothing of what was said.
+//! Where traces go: spans are taken from the program and sent by OTLP, in batches, from a thread of the library's. `spans` and
+//! `calls` make them.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider,
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, SpanData,
 };
-use tracing::Span;
-use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
+use tracing::Metadata;
+use tracing_opentelemetry::OpenTelemetryLayer;
 
-use super::Step;
-use crate::config::Telemetry;
+use crate::config::{self, Telemetry};
+use crate::upstream::collector::Collector;
 
-/// The target of every span here, by which the log leaves them out. The plugin host's have it as well.
+/// The target of every span, by which the log leaves them out. The plugin host's have it as well.
 pub const TARGET: &str = selvedge_plugin::SPANS;
 
 /// How long the last spans may take to be sent when the node ends.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Where a collector takes spans over HTTP, if not said otherwise
+/// (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>).
+const HTTP_PATH: &str = "/v1/traces";
 
 /// Sends spans, in batches, from a thread of its own.
 pub struct Traces(SdkTracerProvider);
@@ -39,27 +41,15 @@ impl Traces {
     ///
     /// Where the address or a header cannot be used.
     pub fn start(endpoint: &str, options: &Telemetry) -> Result<Self, String> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &options.headers {
-            let header = name
-                .parse::<HeaderName>()
-                .ok()
-                .zip(value.reveal().parse::<HeaderValue>().ok());
-            let (name, value) = header.ok_or_else(|| format!("headers.{name}: is no header"))?;
-            headers.insert(name, value);
-        }
-        let exporter = SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .with_timeout(options.timeout.0)
-            .with_metadata(MetadataMap::from_headers(headers))
-            .build()
-            .map_err(|error| format!("otlp: {error}"))?;
+        let exporter = match options.protocol {
+            config::OtlpProtocol::Grpc => over_grpc(endpoint, options)?,
+            config::OtlpProtocol::Http => over_http(endpoint, options)?,
+        };
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(options.queue_spans_max)
             .with_max_export_batch_size(options.queue_spans_max.min(512))
             .build();
-        let processor = BatchSpanProcessor::builder(exporter)
+        let processor = BatchSpanProcessor::builder(Told::new(exporter))
             .with_batch_config(batches)
             .build();
         let sampler = Sampler::TraceIdRatioBased(options.sample_ratio);
@@ -94,111 +84,94 @@ impl Traces {
     }
 }
 
-/// The span of a request, in its caller's trace where the headers name one.
+/// Whether an event is the library's word for an export that failed, which we say ourselves, and less often.
 #[must_use]
-pub fn request(method: &Method, path: &str, headers: &HeaderMap) -> Span {
-    let span = tracing::info_span!(
-        target: TARGET,
-        "request",
-        otel.name = method.as_str(),
-        otel.kind = "server",
-        otel.status_code = tracing::field::Empty,
-        http.request.method = %method,
-        url.path = path,
-        http.response.status_code = tracing::field::Empty,
-        selvedge.request_id = tracing::field::Empty,
-        selvedge.endpoint = tracing::field::Empty,
-        gen_ai.usage.input_tokens = tracing::field::Empty,
-        gen_ai.usage.output_tokens = tracing::field::Empty,
-    );
-    if !span.is_disabled() {
-        let caller = TraceContextPropagator::new().extract(&Headers(headers));
-        // It was made in the line above, so nothing has entered it.
-        span.set_parent(caller).ok();
-    }
-    span
+pub fn is_told(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == "opentelemetry-otlp" && metadata.name().starts_with("Export.Failed")
 }
 
-/// How a request ended.
+fn over_grpc(endpoint: &str, options: &Telemetry) -> Result<SpanExporter, String> {
+    SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(options.timeout.0)
+        .with_metadata(MetadataMap::from_headers(headers(options)?))
+        .build()
+        .map_err(|error| format!("otlp: {error}"))
+}
+
+fn over_http(endpoint: &str, options: &Telemetry) -> Result<SpanExporter, String> {
+    let uri: Uri = endpoint.parse().map_err(|error| format!("otlp: {error}"))?;
+    let path = if uri.path().len() <= 1 { HTTP_PATH } else { "" };
+    let endpoint = format!("{}{path}", endpoint.trim_end_matches('/'));
+    let collector = Collector::new(options.timeout.0).map_err(|error| format!("otlp: {error}"))?;
+    headers(options)?;
+    let headers = options.headers.iter();
+    let headers: HashMap<String, String> = headers
+        .map(|(name, value)| (name.clone(), value.reveal().to_owned()))
+        .collect();
+    SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_http_client(collector)
+        .with_endpoint(endpoint)
+        .with_timeout(options.timeout.0)
+        .with_headers(headers)
+        .build()
+        .map_err(|error| format!("otlp: {error}"))
+}
+
+/// The headers of an export.
+fn headers(options: &Telemetry) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &options.headers {
+        let header = name
+            .parse::<HeaderName>()
+            .ok()
+            .zip(value.reveal().parse::<HeaderValue>().ok());
+        let (name, value) = header.ok_or_else(|| format!("headers.{name}: is no header"))?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// An exporter whose failures are in the log: the first one, and that it works again. A collector that is away for an hour would
+/// fill it otherwise.
 #[derive(Debug)]
-pub struct End<'a> {
-    /// Its id.
-    pub id: &'a str,
-    /// The endpoint that answered, empty where none did.
-    pub endpoint: &'a str,
-    /// Its status, 499 where its client left.
-    pub status: u16,
-    /// Tokens of the prompt and of the answer.
-    pub tokens: (u64, u64),
+struct Told {
+    inner: SpanExporter,
+    /// Spans that were lost since it last worked.
+    lost: AtomicUsize,
 }
 
-/// Notes on a request's span how it ended.
-pub fn ended(span: &Span, method: &Method, end: &End<'_>) {
-    if span.is_disabled() {
-        return;
-    }
-    if !end.endpoint.is_empty() {
-        span.context()
-            .span()
-            .update_name(format!("{method} {}", end.endpoint));
-    }
-    span.record("selvedge.request_id", end.id);
-    span.record("selvedge.endpoint", end.endpoint);
-    // Signed, since that is what numbers are in OTLP.
-    span.record("http.response.status_code", i64::from(end.status));
-    let (input, output) = end.tokens;
-    if input + output > 0 {
-        span.record("gen_ai.usage.input_tokens", input.cast_signed());
-        span.record("gen_ai.usage.output_tokens", output.cast_signed());
-    }
-    if end.status >= 500 {
-        span.record("otel.status_code", "ERROR");
+impl Told {
+    fn new(inner: SpanExporter) -> Self {
+        let lost = AtomicUsize::new(0);
+        Self { inner, lost }
     }
 }
 
-/// The span of a step, within the current one.
-#[must_use]
-pub fn step(step: Step) -> Span {
-    tracing::info_span!(target: TARGET, "step", otel.name = step.name())
-}
-
-/// The trace that a span is of, in hexadecimal; none where it is not traced.
-#[must_use]
-pub fn trace_id(span: &Span) -> Option<String> {
-    if span.is_disabled() {
-        return None;
-    }
-    let context = span.context();
-    let context = context.span().span_context().clone();
-    context.is_valid().then(|| context.trace_id().to_string())
-}
-
-/// Writes the current span's context into the headers of a call, so that the trace goes on there.
-pub fn inject(headers: &mut HeaderMap) {
-    let span = Span::current();
-    if !span.is_disabled() {
-        TraceContextPropagator::new().inject_context(&span.context(), &mut HeadersMut(headers));
-    }
-}
-
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
-    }
-}
-
-struct HeadersMut<'a>(&'a mut HeaderMap);
-
-impl Injector for HeadersMut<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        if let (Ok(name), Ok(value)) = (key.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
-            self.0.insert(name, value);
+impl opentelemetry_sdk::trace::SpanExporter for Told {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        match self.inner.export(batch).await {
+            Ok(()) => {
+                let lost = self.lost.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    tracing::warn!(lost, "spans are taken again");
+                }
+            }
+            Err(error) => {
+                if self.lost.fetch_add(spans, Ordering::Relaxed) == 0 {
+                    tracing::error!(%error, "spans are not taken; this is said once until they are");
+                }
+            }
         }
+        // It is told, and the library would tell it each time.
+        Ok(())
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
     }
 }

@@ -16,6 +16,7 @@ use selvedge_plugin::{CallAnswer, CallBody, CallFailure, Caller, Origin, Reach};
 use tower_service::Service;
 
 use super::client::{self, Pooled, Resolver};
+use crate::telemetry::calls::Outgoing;
 
 /// How long a connection may take: name, TCP and TLS.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -47,14 +48,23 @@ impl Caller for Granted {
     fn call(
         &self,
         origin: Origin,
-        request: Request<CallBody>,
+        mut request: Request<CallBody>,
     ) -> Pin<Box<dyn Future<Output = CallAnswer> + Send>> {
+        let call = Outgoing::begin(&mut request);
         let answer = match origin.reach {
             Reach::Public => self.outside.request(request),
             Reach::Private => self.anywhere.request(request),
         };
         Box::pin(async move {
-            let response = answer.await.map_err(|error| failure(&error))?;
+            let response = match answer.await {
+                Ok(response) => response,
+                Err(error) => {
+                    let failure = failure(&error);
+                    call.failed(failure.code());
+                    return Err(failure);
+                }
+            };
+            call.answered(response.status());
             Ok(response.map(|body| body.map_err(io::Error::other).boxed_unsync()))
         })
     }

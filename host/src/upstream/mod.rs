@@ -6,6 +6,7 @@
 
 mod answer;
 mod client;
+pub mod collector;
 mod error;
 pub mod fetch;
 mod granted;
@@ -37,7 +38,7 @@ use crate::config::{self, UpstreamKind};
 use crate::pipeline::RequestError;
 use crate::pipeline::order::Prompt;
 use crate::pipeline::params::Params;
-use crate::telemetry::traces;
+use crate::telemetry::calls::Outgoing;
 use answer::Answer;
 use client::Client;
 
@@ -263,15 +264,19 @@ impl Upstream {
         let request = Request::post(format!("{}{path}", shared.base)).body(Full::new(body));
         let mut request = request.map_err(|error| UpstreamFault::Unreachable(error.to_string()))?;
         *request.headers_mut() = shared.headers.clone();
-        traces::inject(request.headers_mut());
-        let sent = shared.client.request(request).await;
-        let response = sent.map_err(|error| {
-            if error.is_connect() {
-                UpstreamFault::Unreachable(last_cause(&error))
-            } else {
-                UpstreamFault::BrokeOff(last_cause(&error))
+        let call = Outgoing::begin(&mut request);
+        let response = match shared.client.request(request).await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => {
+                call.failed("no-connection");
+                return Err(UpstreamFault::Unreachable(last_cause(&error)));
             }
-        })?;
+            Err(error) => {
+                call.failed("connection-broken");
+                return Err(UpstreamFault::BrokeOff(last_cause(&error)));
+            }
+        };
+        call.answered(response.status());
         if response.status().is_success() {
             return Ok(response);
         }
