@@ -260,7 +260,7 @@ fn ollama_s_older_path_embeds_one_prompt_whatever_the_content_type() {
 }
 
 /// The demo's `assistant` with a plugin that does its worst on the stream.
-fn hostile_config(deed: &str) -> String {
+pub(crate) fn hostile_config(deed: &str) -> String {
     let plugin = format!(
         "\n[plugins.hostile]\npath = \"{}/plugins/dist/hostile-stream.wasm\"\n",
         crate::host::root().display()

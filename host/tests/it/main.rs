@@ -37,6 +37,7 @@ mod scripts;
 mod tls;
 mod tokens;
 mod traces;
+mod traces_far;
 mod uploads;
 mod uploads_faults;
 mod upstream;

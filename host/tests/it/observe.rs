@@ -62,6 +62,12 @@ impl Node {
         self
     }
 
+    /// The same with a section more.
+    pub(crate) fn with_section(mut self, section: &str) -> Self {
+        self.config += section;
+        self
+    }
+
     /// The same with limits for the plugin.
     pub(crate) fn with_limits(mut self, limits: &str) -> Self {
         self.config = self.config.replace(

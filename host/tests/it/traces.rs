@@ -11,19 +11,20 @@ use crate::far::{ask, proxy_config, upstream};
 use crate::host::{TestHost, demo, demo_config, root};
 
 /// A collector, and the spans that it was sent.
-struct Collector {
+pub(crate) struct Collector {
     child: Child,
     port: u16,
     spans: Receiver<Value>,
 }
 
 impl Collector {
-    fn start(headers: &[&str]) -> Self {
+    /// One that speaks gRPC, or with `--http` HTTP, and takes only what has these headers.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let python = std::env::var_os("SELVEDGE_TEST_PYTHON")
             .map_or_else(|| root().join("target/venv/bin/python"), Into::into);
         let mut child = Command::new(python)
             .arg(root().join("host/tests/python/otlp_collector.py"))
-            .args(headers)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -48,7 +49,7 @@ impl Collector {
     }
 
     /// The spans that come until one has this name.
-    fn until(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn until(&self, name: &str) -> Vec<Value> {
         let (mut spans, begun) = (Vec::new(), Instant::now());
         while begun.elapsed() < Duration::from_secs(30) {
             match self.spans.recv_timeout(Duration::from_secs(30)) {
@@ -65,7 +66,8 @@ impl Collector {
         panic!("no span `{name}` came: {spans:#?}")
     }
 
-    fn section(&self, more: &str) -> String {
+    /// The section of a node that sends its spans there.
+    pub(crate) fn section(&self, more: &str) -> String {
         format!("[telemetry]\notlp = \"http://127.0.0.1:{}\"\n{more}\n", self.port)
     }
 }
@@ -77,12 +79,16 @@ impl Drop for Collector {
     }
 }
 
-fn named<'a>(spans: &'a [Value], name: &str) -> &'a Value {
+pub(crate) fn named<'a>(spans: &'a [Value], name: &str) -> &'a Value {
     let found = spans.iter().find(|span| span["name"] == name);
     found.unwrap_or_else(|| panic!("no span `{name}`: {spans:#?}"))
 }
 
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+/// Kinds of spans, as OTLP has them.
+pub(crate) const CLIENT: u64 = 3;
+pub(crate) const CONSUMER: u64 = 5;
+
+pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 #[test]
 fn a_request_has_a_span_in_its_callers_trace_and_one_for_each_stage_and_plugin() {
@@ -146,6 +152,7 @@ fn a_request_has_a_span_in_its_callers_trace_and_one_for_each_stage_and_plugin()
 fn a_trace_goes_on_in_the_upstream_that_does_the_work() {
     let collector = Collector::start(&[]);
     let far = TestHost::start(&demo_config(&collector.section("service_name = \"far\"")));
+    let far_port = far.address().port();
     let near = proxy_config(&[("near", upstream("openai", far.address(), "assistant"))]);
     let near = TestHost::start(&(near + &collector.section("service_name = \"near\"")));
     let answer = near.client().post("/v1/chat/completions", ask("near", json!({})));
@@ -164,7 +171,14 @@ fn a_trace_goes_on_in_the_upstream_that_does_the_work() {
         .iter()
         .find(|span| span["span"] == far["parent"])
         .expect("its caller's span");
-    assert_eq!(caller["service"], "near");
+    assert_eq!(
+        (&caller["service"], &caller["kind"]),
+        (&json!("near"), &json!(CLIENT))
+    );
+    assert_eq!(caller["attributes"]["server.port"], far_port);
+    assert_eq!(caller["attributes"]["http.response.status_code"], 200);
+    let step = spans.iter().find(|span| span["span"] == caller["parent"]);
+    assert_eq!(step.expect("the caller's step")["name"], "model");
     assert_eq!(far["attributes"]["gen_ai.usage.output_tokens"], 12);
 }
 
