@@ -13,11 +13,12 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, SpanData,
+    SpanExporter as _,
 };
 use tracing::Metadata;
 use tracing_opentelemetry::OpenTelemetryLayer;
 
-use crate::config::{self, Telemetry};
+use crate::config::{OtlpProtocol, Telemetry};
 use crate::upstream::collector::Collector;
 
 /// The target of every span, by which the log leaves them out. The plugin host's have it as well.
@@ -42,8 +43,8 @@ impl Traces {
     /// Where the address or a header cannot be used.
     pub fn start(endpoint: &str, options: &Telemetry) -> Result<Self, String> {
         let exporter = match options.protocol {
-            config::OtlpProtocol::Grpc => over_grpc(endpoint, options)?,
-            config::OtlpProtocol::Http => over_http(endpoint, options)?,
+            OtlpProtocol::Grpc => over_grpc(endpoint, options)?,
+            OtlpProtocol::Http => over_http(endpoint, options)?,
         };
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(options.queue_spans_max)
@@ -102,14 +103,16 @@ fn over_grpc(endpoint: &str, options: &Telemetry) -> Result<SpanExporter, String
 
 fn over_http(endpoint: &str, options: &Telemetry) -> Result<SpanExporter, String> {
     let uri: Uri = endpoint.parse().map_err(|error| format!("otlp: {error}"))?;
-    let path = if uri.path().len() <= 1 { HTTP_PATH } else { "" };
-    let endpoint = format!("{}{path}", endpoint.trim_end_matches('/'));
+    let endpoint = match uri.path() {
+        "" | "/" => format!("{}{HTTP_PATH}", endpoint.trim_end_matches('/')),
+        _ => endpoint.to_owned(),
+    };
     let collector = Collector::new(options.timeout.0).map_err(|error| format!("otlp: {error}"))?;
-    headers(options)?;
-    let headers = options.headers.iter();
-    let headers: HashMap<String, String> = headers
-        .map(|(name, value)| (name.clone(), value.reveal().to_owned()))
-        .collect();
+    let headers = headers(options)?;
+    let headers = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+    let headers: HashMap<String, String> = headers.collect();
     SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
