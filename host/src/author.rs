@@ -227,7 +227,7 @@ impl Workbench {
         let stubs = Stubs::read(cases, case).map_err(TestError::Stubs)?;
         let calls = stubs.calls.clone();
         let plugin = self.plugin(sandbox, &stubs)?;
-        let time_max = match plugin.stages.as_slice() {
+        let time_max = match case.stages(&plugin)?.as_slice() {
             [Stage::Observe] => limits.observe_time,
             _ => limits.time,
         };

@@ -4,6 +4,7 @@
 //! config.json    the attachment's configuration; {} where there is none
 //! expected.json  what it must come to: an answer, {"error": ".."}, or {"failure": CODE} where only the error's code matters
 //! allow.json     what the plugin is granted in it; read by `selvedge plugin`, not here
+//! stage.json     "validate", the one stage that is called, of a plugin of several
 //! request.json   the request's body as it is, also where it is not JSON; {} where there is none
 //! headers.json   {"x-tenant": "a"}, the headers of the request
 //! parts.json     the parts of a form, [{"name", "file_name", "media_type", "text", "times"}]
@@ -15,9 +16,9 @@
 //! ```
 //!
 //! A plugin is called in the sandbox that serves. `run` makes the answer, `given` reads what it is given, `prepared` has it ready
-//! for who calls many times. A plugin of one stage answers for that stage. One of several is called at each for which the case has
-//! what it needs: as an observer where there is `events.json`, on a stream where there is `chunks.json`, else at the others in
-//! order; then it answers by their names.
+//! for who calls many times. A plugin of one stage answers for that stage, and so does one of several where `stage.json` names
+//! which. Without it, that one is called at each stage for which the case has what it needs: as an observer where there is
+//! `events.json`, on a stream where there is `chunks.json`, else at the others in order; then it answers by their names.
 //!
 //! Nobody waits for a pause: the plugin's clocks go ahead by it ([`Clock`]), and its limits are of each call, as on a node.
 
@@ -36,9 +37,12 @@ pub use clock::Clock;
 pub use prepared::Prepared;
 pub use run::Found;
 
+use crate::inspect::{Plugin, Stage};
+
 /// The files that a case may have.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "allow.json",
+    "stage.json",
     "config.json",
     "expected.json",
     "request.json",
@@ -145,6 +149,28 @@ impl Case {
     /// Where the file is not JSON.
     pub fn config(&self) -> Result<Value, CaseError> {
         Ok(self.read("config.json")?.unwrap_or_else(|| json!({})))
+    }
+
+    /// The stages that a plugin may be called at: its own, or the one of them that the case names.
+    ///
+    /// # Errors
+    ///
+    /// Where it names none that the plugin has.
+    pub fn stages(&self, plugin: &Plugin) -> Result<Vec<Stage>, CaseError> {
+        let Some(name) = self.read::<String>("stage.json")? else {
+            return Ok(plugin.stages.clone());
+        };
+        let named = plugin.stages.iter().find(|stage| stage.name() == name);
+        named.map(|stage| vec![*stage]).ok_or_else(|| {
+            let own: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();
+            CaseError::File {
+                file: self.file("stage.json"),
+                why: format!(
+                    "{name:?} is none of the plugin's stages, which are {}",
+                    own.join(", ")
+                ),
+            }
+        })
     }
 
     /// What it must come to; none where nobody has said.

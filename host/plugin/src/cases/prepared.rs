@@ -12,6 +12,7 @@ use crate::value::{Chunk, Completion, Event, Finish, Request, StreamAction, Usag
 
 /// A case in memory. Pauses of its stream are left out.
 pub struct Prepared {
+    stages: Vec<Stage>,
     /// The request.
     pub request: Arc<Request>,
     done: Option<Completion>,
@@ -27,8 +28,9 @@ impl Case {
     ///
     /// Where a file is not as it must be.
     pub async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, CaseError> {
-        let wants = |stage, file| plugin.stages.contains(&stage) && self.has(file);
-        let done = match plugin.stages.contains(&Stage::Postprocess) && self.has_completion() {
+        let stages = self.stages(plugin)?;
+        let wants = |stage, file| stages.contains(&stage) && self.has(file);
+        let done = match stages.contains(&Stage::Postprocess) && self.has_completion() {
             true => Some(self.completion()?),
             false => None,
         };
@@ -46,6 +48,7 @@ impl Case {
             Push::Pause(_) => None,
         });
         Ok(Prepared {
+            stages,
             request: self.request().await?,
             done,
             pushes: chunks.collect(),
@@ -60,7 +63,7 @@ impl Prepared {
     #[must_use]
     pub fn is_for(&self, stage: Stage) -> bool {
         match stage {
-            Stage::Validate | Stage::Template => true,
+            Stage::Validate | Stage::Template => self.stages.contains(&stage),
             Stage::Postprocess => self.done.is_some(),
             Stage::Stream => !self.pushes.is_empty(),
             Stage::Observe => !self.events.is_empty(),

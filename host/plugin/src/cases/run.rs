@@ -68,8 +68,9 @@ impl Case {
     ///
     /// Where a file of the case is not as it must be.
     pub async fn run(&self, attachment: &Attachment, journals: &Path) -> Result<Found, CaseError> {
-        let is_one = attachment.plugin().stages.len() == 1;
-        let is_for = |stage, file| attachment.has_stage(stage) && (is_one || self.has(file));
+        let own = self.stages(attachment.plugin())?;
+        let is_one = own.len() == 1;
+        let is_for = |stage, file| own.contains(&stage) && (is_one || self.has(file));
         let answer = if is_for(Stage::Observe, "events.json") {
             observe(attachment, self, journals).await?
         } else if is_for(Stage::Stream, "chunks.json") {
@@ -77,27 +78,25 @@ impl Case {
             stream(attachment, &request, pushes).await
         } else {
             let request = self.request().await?;
-            let done = match attachment.has_stage(Stage::Postprocess) && (is_one || self.has_completion()) {
+            let done = match own.contains(&Stage::Postprocess) && (is_one || self.has_completion()) {
                 true => Some(self.completion()?),
                 false => None,
             };
-            stages(attachment, &request, done).await
+            stages(attachment, &own, &request, done).await
         };
         Ok(answer.into())
     }
 }
 
-/// Each of the plugin's stages in order, until a validator refuses.
+/// Each of the plugin's own stages in order, until a validator refuses.
 async fn stages(
     attachment: &Attachment,
+    own: &[Stage],
     request: &Arc<Request>,
     mut done: Option<crate::value::Completion>,
 ) -> Result<Value, CallError> {
     let stages = [Stage::Validate, Stage::Template, Stage::Postprocess];
-    let own: Vec<Stage> = stages
-        .into_iter()
-        .filter(|stage| attachment.has_stage(*stage))
-        .collect();
+    let own: Vec<Stage> = stages.into_iter().filter(|stage| own.contains(stage)).collect();
     let mut found = Map::new();
     for stage in &own {
         let answer = match (stage, done.take()) {

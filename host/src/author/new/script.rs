@@ -1,11 +1,56 @@
-//! The sources of new plugins in JavaScript and Python, and the world that they are built for.
+//! The sources of new plugins in JavaScript and Python. What is all of a plugin of one stage is one file of several in a plugin
+//! of several, beside one that exports them.
 
 use selvedge_plugin::Stage;
 
-use super::File;
+use super::part::{self, Part};
+use super::{File, NewError, Project};
 
-/// The module of a stage.
-pub(super) fn javascript(stage: Stage) -> &'static str {
+/// What every project in JavaScript has.
+const JAVASCRIPT: [File; 5] = [
+    (
+        "package.json",
+        include_str!("../template/javascript/package.json"),
+    ),
+    (".gitignore", include_str!("../template/javascript/gitignore")),
+    ("README.md", include_str!("../template/javascript/README.md")),
+    (
+        "jsconfig.json",
+        include_str!("../template/javascript/jsconfig.json"),
+    ),
+    (
+        "selvedge.d.ts",
+        include_str!("../template/javascript/selvedge.d.ts"),
+    ),
+];
+
+/// What every project in Python has.
+const PYTHON: [File; 5] = [
+    (
+        "requirements.txt",
+        include_str!("../template/python/requirements.txt"),
+    ),
+    (".gitignore", include_str!("../template/python/gitignore")),
+    ("README.md", include_str!("../template/python/README.md")),
+    (
+        "pyrightconfig.json",
+        include_str!("../template/python/pyrightconfig.json"),
+    ),
+    ("src/selvedge.py", include_str!("../template/python/selvedge.py")),
+];
+
+/// The module of a stream's state, which has its interface's name, by which componentize-py finds it.
+const STREAM_STATE: File = (
+    "src/stream_postprocessor.py",
+    include_str!("../template/python/stream_postprocessor.py"),
+);
+
+/// What exports several stages.
+const JAVASCRIPT_SEVERAL: &str = include_str!("../template/javascript/several.js");
+const PYTHON_SEVERAL: &str = include_str!("../template/python/several.py");
+
+/// The module of a stage in JavaScript.
+fn javascript(stage: Stage) -> &'static str {
     match stage {
         Stage::Validate => include_str!("../template/javascript/validate.js"),
         Stage::Template => include_str!("../template/javascript/template.js"),
@@ -17,44 +62,103 @@ pub(super) fn javascript(stage: Stage) -> &'static str {
     }
 }
 
-/// The modules of a stage. That of a stream's state has its interface's name, by which componentize-py finds it.
-pub(super) fn python(stage: Stage) -> &'static [File] {
+/// The module of a stage in Python.
+fn python(stage: Stage) -> &'static str {
     match stage {
-        Stage::Validate => &[("src/app.py", include_str!("../template/python/validate.py"))],
-        Stage::Template => &[("src/app.py", include_str!("../template/python/template.py"))],
-        Stage::Postprocess => &[("src/app.py", include_str!("../template/python/postprocess.py"))],
-        Stage::Stream => &[
-            ("src/app.py", include_str!("../template/python/stream_app.py")),
-            (
-                "src/stream_postprocessor.py",
-                include_str!("../template/python/stream_postprocessor.py"),
-            ),
-        ],
-        Stage::Observe => &[("src/app.py", include_str!("../template/python/observe.py"))],
-        Stage::Decode => &[],
+        Stage::Validate => include_str!("../template/python/validate.py"),
+        Stage::Template => include_str!("../template/python/template.py"),
+        Stage::Postprocess => include_str!("../template/python/postprocess.py"),
+        Stage::Stream => include_str!("../template/python/stream.py"),
+        Stage::Observe => include_str!("../template/python/observe.py"),
+        Stage::Decode => "",
     }
 }
 
-/// The world of a plugin of one stage. These toolchains import the whole of a world, so it has no more than is wanted.
-pub(super) fn world(stage: Stage) -> String {
-    let interface = stage.interface().trim_start_matches("selvedge:plugin/");
-    format!(
-        "/// What this plugin imports and exports. What an operator has to grant is imported here as well: `import kv;`.\n\
-         world plugin {{\n  include base;\n  export lifecycle;\n  export {interface};\n}}\n"
-    )
+/// Writes what is JavaScript's own.
+pub(super) fn write_javascript(project: &Project<'_>) -> Result<(), NewError> {
+    for (place, text) in JAVASCRIPT {
+        project.write(place, text)?;
+    }
+    project.write("wit/plugin.wit", &part::world(&project.parts))?;
+    if let [only] = project.parts.as_slice() {
+        return project.write("src/plugin.js", javascript(only.stage));
+    }
+    for part in &project.parts {
+        let stage = part.stage;
+        project.write(&format!("src/{}.js", stage.name()), javascript(stage))?;
+    }
+    let import = |part: &Part| format!("import * as {0} from \"./{0}.js\";", part.stage.name());
+    let export = |part: &Part| {
+        let interface = camel(part.interface());
+        format!("export {{ {interface} }} from \"./{}.js\";", part.stage.name())
+    };
+    let text = JAVASCRIPT_SEVERAL
+        .replace("@IMPORTS@", &lines(&project.parts, import))
+        .replace("@STAGES@", &names(&project.parts))
+        .replace("@EXPORTS@", &lines(&project.parts, export));
+    project.write("src/plugin.js", &text)
+}
+
+/// Writes what is Python's own.
+pub(super) fn write_python(project: &Project<'_>) -> Result<(), NewError> {
+    for (place, text) in PYTHON {
+        project.write(place, text)?;
+    }
+    project.write("wit/plugin.wit", &part::world(&project.parts))?;
+    if project.parts.iter().any(|part| part.stage == Stage::Stream) {
+        let (place, text) = STREAM_STATE;
+        project.write(place, text)?;
+    }
+    if let [only] = project.parts.as_slice() {
+        return project.write("src/app.py", python(only.stage));
+    }
+    for part in &project.parts {
+        let stage = part.stage;
+        project.write(&format!("src/{}.py", stage.name()), python(stage))?;
+    }
+    let import = |part: &Part| format!("import {}", part.stage.name());
+    let export = |part: &Part| {
+        let interface = pascal(part.interface());
+        format!("{interface} = {}.{interface}", part.stage.name())
+    };
+    let text = PYTHON_SEVERAL
+        .replace("@IMPORTS@", &lines(&project.parts, import))
+        .replace("@STAGES@", &names(&project.parts))
+        .replace("@EXPORTS@", &lines(&project.parts, export));
+    project.write("src/app.py", &text)
+}
+
+/// A line for each part.
+fn lines(parts: &[Part], line: impl Fn(&Part) -> String) -> String {
+    let lines: Vec<String> = parts.iter().map(line).collect();
+    lines.join("\n")
+}
+
+/// The stages' names, in a list.
+fn names(parts: &[Part]) -> String {
+    let names: Vec<&str> = parts.iter().map(|part| part.stage.name()).collect();
+    names.join(", ")
+}
+
+/// What WIT calls `stream-postprocessor`, as Python calls a class: `StreamPostprocessor`.
+fn pascal(name: &str) -> String {
+    let words = name.split('-').map(|word| {
+        let (head, tail) = word.split_at(1);
+        head.to_uppercase() + tail
+    });
+    words.collect()
+}
+
+/// The same, as JavaScript calls it: `streamPostprocessor`.
+fn camel(name: &str) -> String {
+    let name = pascal(name);
+    let (head, tail) = name.split_at(1);
+    head.to_lowercase() + tail
 }
 
 #[cfg(test)]
 mod tests {
-    /// What the interfaces call a function or a field, as JavaScript does.
-    fn camel(name: &str) -> String {
-        let mut words = name.split('-');
-        let first = words.next().unwrap_or_default().to_owned();
-        words.fold(first, |name, word| {
-            let (head, tail) = word.split_at(1);
-            name + &head.to_uppercase() + tail
-        })
-    }
+    use super::camel;
 
     #[test]
     fn types_for_javascript_have_every_function_and_field_of_the_interfaces() {

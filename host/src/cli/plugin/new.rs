@@ -16,9 +16,9 @@ pub(in crate::cli) struct NewArguments {
     /// The language.
     #[arg(long, value_enum, default_value_t = Language::Rust)]
     lang: Language,
-    /// Where a request meets it.
-    #[arg(long, value_enum, default_value_t = StageName::Validate)]
-    stage: StageName,
+    /// Where a request meets it: a stage, or several with commas between them.
+    #[arg(long = "stage", value_enum, value_delimiter = ',', default_values_t = [StageName::Validate])]
+    stages: Vec<StageName>,
     /// The folder to make its folder in.
     #[arg(long, value_name = "DIR", default_value = ".")]
     into: PathBuf,
@@ -77,12 +77,13 @@ pub(super) fn run(arguments: NewArguments) -> Result<(), CliError> {
     let NewArguments {
         name,
         lang,
-        stage,
+        stages,
         into,
     } = arguments;
-    let dir = new::project(&into, &name, stage.into(), lang.into());
+    let stages: Vec<Stage> = stages.into_iter().map(Stage::from).collect();
+    let dir = new::project(&into, &name, &stages, lang.into());
     let dir = dir.map_err(|error| match error {
-        NewError::Name(_) | NewError::NoTemplate(_) | NewError::There(_) => {
+        NewError::Name(_) | NewError::NoTemplate(_) | NewError::Twice(_) | NewError::There(_) => {
             CliError::Config(vec![error.to_string()])
         }
         NewError::Unwritten { .. } => CliError::Failed(error.into()),

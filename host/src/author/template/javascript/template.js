@@ -1,15 +1,12 @@
 // Puts an instruction before the text.
 
 /** What an operator configures; its schema is in manifest.json. */
-let instruction = "";
+let instruction = "Summarise the text.";
 
 /** @type {Selvedge.Lifecycle} */
 export const lifecycle = {
   configure(config) {
-    instruction = JSON.parse(config).instruction;
-    if (!instruction) {
-      throw { code: "bad-config", message: "`instruction` is missing", retryable: false };
-    }
+    instruction = JSON.parse(config).instruction ?? instruction;
   },
 };
 

@@ -4,7 +4,6 @@ use serde::Deserialize;
 
 /// What an operator configures; its schema is in manifest.json.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Watch {
     /// Milliseconds from which on a request is slow.
     #[serde(default = "slow_ms")]

@@ -21,19 +21,6 @@ impl lifecycle::Guest for Plugin {
     }
 }
 
-impl observer::Guest for Plugin {
-    /// Events come in batches, and perhaps twice. An error would have all of them given again.
-    fn observe(events: Vec<Event>) -> Result<(), Failure> {
-        let watch = WATCH.get()?;
-        for event in events {
-            let stages: Vec<u64> = event.timings.iter().map(|timing| timing.micros).collect();
-            if watch.is_slow(&stages) {
-                metrics::counter_add("slow", 1);
-                logging::log(Level::Warn, "a request took long", &[("id".to_owned(), event.request_id)]);
-            }
-        }
-        Ok(())
-    }
-}
+@STAGE@
 
 export!(Plugin);

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 /// What an operator configures; its schema is in manifest.json.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Rule {
     /// The score from which on the model is sure.
     #[serde(default = "threshold")]

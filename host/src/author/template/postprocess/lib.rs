@@ -20,16 +20,6 @@ impl lifecycle::Guest for Plugin {
     }
 }
 
-impl postprocessor::Guest for Plugin {
-    fn process(_request: &Request, done: Completion) -> Result<Action, Failure> {
-        let Output::Labels(inputs) = done.output else {
-            return Err(failure("wrong-output", "the model must be a classifier of texts"));
-        };
-        let best = inputs.first().and_then(|labels| labels.first());
-        let best = best.ok_or_else(|| failure("no-labels", "the model gave no labels"))?;
-        let answer = RULE.get()?.answer(&best.name, best.score);
-        Ok(Action::Replace(Output::Json(answer)))
-    }
-}
+@STAGE@
 
 export!(Plugin);

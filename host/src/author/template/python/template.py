@@ -12,15 +12,13 @@ from wit_world.imports.types import Message, Request
 class Prompt:
     """What an operator configures; its schema is in manifest.json."""
 
-    instruction = ""
+    instruction = "Summarise the text."
 
 
 class Lifecycle(exports.Lifecycle):
     @told
     def configure(self, config: str) -> None:
-        Prompt.instruction = json.loads(config).get("instruction", "")
-        if not Prompt.instruction:
-            raise failure("bad-config", "`instruction` is missing")
+        Prompt.instruction = json.loads(config).get("instruction", Prompt.instruction)
 
 
 class Templater(exports.Templater):

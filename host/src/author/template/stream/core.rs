@@ -4,7 +4,6 @@ use serde::Deserialize;
 
 /// What an operator configures; its schema is in manifest.json.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Shout {
     /// The characters that are changed; none for all.
     pub only: Option<String>,

@@ -24,30 +24,6 @@ impl lifecycle::Guest for Plugin {
     }
 }
 
-/// One stream. What is to be known from one push to the next is kept here, in a `RefCell`.
-struct Processor;
-
-impl stream_postprocessor::Guest for Plugin {
-    type Processor = Processor;
-}
-
-impl GuestProcessor for Processor {
-    fn open(_request: &Request) -> Result<stream_postprocessor::Processor, Failure> {
-        Ok(stream_postprocessor::Processor::new(Self))
-    }
-
-    fn push(&self, chunks: Vec<Chunk>) -> Result<Action, Failure> {
-        let shout = SHOUT.get()?;
-        let loud = |chunk: Chunk| Chunk {
-            choice: chunk.choice,
-            text: shout.of(&chunk.text),
-        };
-        Ok(Action::Emit(chunks.into_iter().map(loud).collect()))
-    }
-
-    fn finish(&self, _reason: FinishReason, _usage: Usage) -> Result<Vec<Chunk>, Failure> {
-        Ok(Vec::new())
-    }
-}
+@STAGE@
 
 export!(Plugin);

@@ -5,10 +5,14 @@ use serde_json::Value;
 
 /// What an operator configures; its schema is in manifest.json.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Instruction {
     /// What the model is to do with the text.
+    #[serde(default = "instruction")]
     pub instruction: String,
+}
+
+fn instruction() -> String {
+    "Summarise the text.".to_owned()
 }
 
 impl Instruction {

@@ -20,16 +20,6 @@ impl lifecycle::Guest for Plugin {
     }
 }
 
-impl templater::Guest for Plugin {
-    fn render(request: &Request, _so_far: Option<Rendered>) -> Result<Rendered, Failure> {
-        let turns = INSTRUCTION.get()?.turns(&selvedge_sdk::read_body(request));
-        let turns = turns.map_err(|why| failure("no-text", why))?;
-        let message = |(role, content)| Message { role, content };
-        Ok(Rendered {
-            prompt: Prompt::Messages(turns.into_iter().map(message).collect()),
-            params: None,
-        })
-    }
-}
+@STAGE@
 
 export!(Plugin);

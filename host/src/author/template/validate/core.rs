@@ -5,7 +5,6 @@ use serde_json::Value;
 
 /// What an operator configures; its schema is in manifest.json.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Characters of `text` at most.
     #[serde(default = "length_max")]

@@ -20,27 +20,6 @@ impl lifecycle::Guest for Plugin {
     }
 }
 
-impl validator::Guest for Plugin {
-    fn validate(request: &Request) -> Result<Verdict, Failure> {
-        Ok(match RULE.get()?.check(&selvedge_sdk::read_body(request)) {
-            Ok(()) => Verdict::Accept,
-            Err(message) => Verdict::Reject(refusal(message)),
-        })
-    }
-}
-
-fn refusal(message: String) -> Rejection {
-    let problem = Problem {
-        kind: "string_too_long".to_owned(),
-        loc: vec![LocItem::Key("text".to_owned())],
-        msg: message.clone(),
-    };
-    Rejection {
-        status: 422,
-        code: "text-too-long".to_owned(),
-        message,
-        problems: vec![problem],
-    }
-}
+@STAGE@
 
 export!(Plugin);
