@@ -208,32 +208,32 @@ pub(crate) fn author(target: &Path, arguments: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn a_new_plugin_of_each_stage_builds_and_passes_its_cases_as_it_stands() {
+fn a_new_plugin_of_each_stage_and_of_several_builds_and_passes_its_cases_as_it_stands() {
     let dir = tempfile::tempdir().expect("a folder");
     let into = text(dir.path());
     // Shared, so that what they have in common is compiled once.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-plugins");
-    for (stage, cases) in [
+    for (stages, cases) in [
         ("validate", 2),
         ("template", 2),
         ("postprocess", 2),
         ("stream", 2),
         ("observe", 1),
+        ("template,validate,observe", 5),
+        ("validate,template,postprocess,stream,observe", 9),
     ] {
-        let name = format!("my-{stage}");
+        let name = format!("my-{}", stages.replace(',', "-"));
         let (code, said) = author(
             &target,
-            &["plugin", "new", &name, "--stage", stage, "--into", &into],
+            &["plugin", "new", &name, "--stage", stages, "--into", &into],
         );
         assert_eq!(code, 0, "{said}");
         assert!(said.contains("selvedge plugin build"), "{said}");
         let project = text(&dir.path().join(&name));
         let (code, said) = author(&target, &["plugin", "build", &project]);
         assert_eq!(code, 0, "{said}");
-        assert!(
-            said.contains(&format!("{name}.wasm")) && said.contains(stage),
-            "{said}"
-        );
+        assert!(said.contains(&format!("{name}.wasm")), "{said}");
+        assert!(stages.split(',').all(|stage| said.contains(stage)), "{said}");
         assert!(said.contains("need grant it nothing"), "{said}");
         let (code, said) = author(&target, &["plugin", "test", &project]);
         assert_eq!(code, 0, "{said}");
@@ -248,6 +248,27 @@ fn a_new_plugin_of_each_stage_builds_and_passes_its_cases_as_it_stands() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn stages_that_cannot_be_had_are_refused_and_nothing_is_made() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let into = text(dir.path());
+    let known = "[possible values: validate, template, postprocess, stream, observe]";
+    for (stages, code, part) in [
+        ("validate,validate", 3, "the stage `validate` is named twice"),
+        ("stream,observe,stream", 3, "the stage `stream` is named twice"),
+        ("validate,decode", 2, known),
+        ("nonsense", 2, known),
+        ("validate,", 2, known),
+    ] {
+        for language in ["rust", "js", "python"] {
+            let new = ["plugin", "new", "mine", "--lang", language, "--stage", stages];
+            let (found, _, error) = run(&[&new[..], &["--into", &into]].concat());
+            assert!(found == code && error.contains(part), "{stages}: {found} {error}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 0);
 }
 
 #[test]

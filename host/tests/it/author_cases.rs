@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::author::{Files, Folder, author, author_command, text};
-use crate::host::run;
+use crate::host::{root, run};
 
 /// The cases of a report, by name.
 fn case<'a>(told: &'a Value, name: &str) -> &'a Value {
@@ -72,6 +72,26 @@ fn a_failure_may_be_expected_by_its_code() {
     );
     // What was ended by its time has no count that would be the same again.
     assert_eq!(case(&told, "loops")["instructions"], Value::Null);
+}
+
+#[test]
+fn a_case_may_be_one_of_a_single_stage_of_several() {
+    let config = root().join("plugins/filetype/cases/sure/config.json");
+    let config = told(&std::fs::read_to_string(config).expect("there"));
+    let parts = json!([{ "name": "file", "file_name": "a.md", "text": "# A title" }]);
+    let of = |stage: &str| [("parts.json", parts.clone()), ("stage.json", json!(stage))];
+    let folder = Folder::new(&[
+        ("both", config.clone(), &[("parts.json", parts.clone())]),
+        ("one", config.clone(), &of("validate")),
+        ("another", config, &of("template")),
+    ]);
+    let (_, out, _) = folder.test("filetype", &["--json"]);
+    let told = told(&out);
+    let found = |name| &case(&told, name)["found"];
+    assert_eq!(*found("one"), "Accept", "{out}");
+    assert!(found("another")["tensors"].is_array(), "{out}");
+    let both = json!({ "validate": found("one"), "template": found("another") });
+    assert_eq!(*found("both"), both, "{out}");
 }
 
 #[test]
@@ -253,6 +273,12 @@ fn what_a_case_may_not_say_is_told_with_its_place() {
             "allow.json",
             json!({ "http": [{ "url": "https://a.b/", "stauts": 1 }] }),
             ["http[0]", "stauts"],
+        ),
+        (
+            "label",
+            "stage.json",
+            json!("validate"),
+            ["stage.json", "which are postprocess"],
         ),
         (
             "label",

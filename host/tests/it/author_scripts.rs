@@ -25,11 +25,11 @@ impl Projects {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
-    fn make(&self, language: &str, stage: &str) -> PathBuf {
-        let name = format!("my-{language}-{stage}");
+    fn make(&self, language: &str, stages: &str) -> PathBuf {
+        let name = format!("my-{language}-{}", stages.replace(',', "-"));
         let into = self.0.path().to_string_lossy().into_owned();
         let arguments = [
-            "plugin", "new", &name, "--lang", language, "--stage", stage, "--into", &into,
+            "plugin", "new", &name, "--lang", language, "--stage", stages, "--into", &into,
         ];
         let (code, said) = author(&arguments, &[]);
         assert_eq!(code, 0, "{said}");
@@ -61,7 +61,7 @@ fn build_and_test(project: &Path, tool: &str, only: (&str, usize), environment: 
 }
 
 #[test]
-fn a_new_plugin_in_javascript_of_each_stage_builds_and_passes_its_cases_as_it_stands() {
+fn a_new_plugin_in_javascript_of_each_stage_and_of_several_builds_and_passes_its_cases_as_it_stands() {
     let projects = Projects::new();
     let stages = [
         ("validate", 2),
@@ -69,9 +69,10 @@ fn a_new_plugin_in_javascript_of_each_stage_builds_and_passes_its_cases_as_it_st
         ("postprocess", 2),
         ("stream", 2),
         ("observe", 1),
+        ("validate,template,postprocess,stream,observe", 9),
     ];
-    for (stage, cases) in stages {
-        let project = projects.make("js", stage);
+    for (stages, cases) in stages {
+        let project = projects.make("js", stages);
         build_and_test(&project, "componentize-qjs 0.4.5", ("", cases), &[]);
     }
 }
@@ -92,6 +93,13 @@ fn new_plugins_in_python_build_and_pass_their_cases_as_they_stand() {
         &[("VIRTUAL_ENV", &active)],
     );
     assert!(!second.join(".venv").exists());
+    let several = projects.make("python", "validate,postprocess,stream");
+    build_and_test(
+        &several,
+        "componentize-py 0.25.1",
+        ("", 6),
+        &[("VIRTUAL_ENV", &active)],
+    );
 }
 
 #[test]

@@ -17,7 +17,13 @@ pub(in crate::cli) struct NewArguments {
     #[arg(long, value_enum, default_value_t = Language::Rust)]
     lang: Language,
     /// Where a request meets it: a stage, or several with commas between them.
-    #[arg(long = "stage", value_enum, value_delimiter = ',', default_values_t = [StageName::Validate])]
+    #[arg(
+        long = "stage",
+        value_name = "STAGE,..",
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = [StageName::Validate]
+    )]
     stages: Vec<StageName>,
     /// The folder to make its folder in.
     #[arg(long, value_name = "DIR", default_value = ".")]
