@@ -9,7 +9,7 @@ use wasmtime::component::ResourceAny;
 
 use crate::attachment::Attachment;
 use crate::call::{Live, classify};
-use crate::error::{BadDecision, CallError, Fault};
+use crate::error::{BadDecision, CallError};
 use crate::inspect::Stage;
 use crate::room::Slot;
 use crate::span::Part;

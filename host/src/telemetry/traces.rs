@@ -13,7 +13,6 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, SpanData,
-    SpanExporter as _,
 };
 use tracing::Metadata;
 use tracing_opentelemetry::OpenTelemetryLayer;

@@ -26,7 +26,7 @@ macro_rules! text {
 }
 macro_rules! cases {
     ($stage:literal; $($file:literal)+) => {
-        &[$(($file, text!($stage, concat!("cases/", $file)))),+]
+        &[$(($file, include_str!(concat!("../template/", $stage, "/cases/", $file)))),+]
     };
 }
 
@@ -151,7 +151,7 @@ fn merged(one: Value, other: Value) -> Value {
     match (one, other) {
         (Value::Object(mut fields), Value::Object(more)) => {
             for (key, value) in more {
-                let field = fields.entry(key).or_default();
+                let field = fields.entry(key).or_insert(Value::Null);
                 *field = merged(field.take(), value);
             }
             Value::Object(fields)
