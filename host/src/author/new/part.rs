@@ -102,8 +102,9 @@ pub(super) fn about(parts: &[Part]) -> String {
         .iter()
         .map(|part| format!("- `{}` {}\n", part.stage.name(), part.about));
     format!(
-        "several stages in one.\n\n{}\nA case is one of a single stage, and says in `stage.json` of which. An endpoint calls them all, round one model: \
-         which stage is made for\nwhich is said below.",
+        "several stages in one.\n\n{}\n\
+         An endpoint that uses it has one model and calls them all, so keep those that go with yours. A case is of one stage, which its\n\
+         `stage.json` names.",
         lines.collect::<String>()
     )
 }
