@@ -24,6 +24,9 @@ impl lifecycle::Guest for Plugin {
     }
 }
 
+/// One stream. What is to be known from one push to the next is kept here, in a `RefCell`.
+struct Processor;
+
 @STAGE@
 
 export!(Plugin);

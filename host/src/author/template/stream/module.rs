@@ -11,4 +11,7 @@ use selvedge_sdk::{Configured, Failure, Request, Usage};
 
 pub(crate) static SHOUT: Configured<Shout> = Configured::new();
 
+/// One stream. What is to be known from one push to the next is kept here, in a `RefCell`.
+pub(crate) struct Processor;
+
 @STAGE@
