@@ -18,12 +18,7 @@ pub(super) struct Part {
     pub(super) cases: &'static [File],
 }
 
-/// A stage's manifest and cases, from its folder.
-macro_rules! text {
-    ($stage:literal, $file:literal) => {
-        include_str!(concat!("../template/", $stage, "/", $file))
-    };
-}
+/// A stage's cases, by their names in its folder.
 macro_rules! cases {
     ($stage:literal; $($file:literal)+) => {
         &[$(($file, include_str!(concat!("../template/", $stage, "/cases/", $file)))),+]
@@ -39,7 +34,7 @@ impl Part {
                 about: "refuses texts that are too long.",
                 model: "spam",
                 config: Some("length_max = 500"),
-                manifest: text!("validate", "manifest.json"),
+                manifest: include_str!("../template/validate/manifest.json"),
                 cases: cases!("validate";
                     "short/config.json" "short/request.json" "short/expected.json"
                     "long/config.json" "long/request.json" "long/expected.json"),
@@ -49,7 +44,7 @@ impl Part {
                 about: "puts an instruction before the text.",
                 model: "smollm2",
                 config: Some("instruction = \"Summarise the text.\""),
-                manifest: text!("template", "manifest.json"),
+                manifest: include_str!("../template/template/manifest.json"),
                 cases: cases!("template";
                     "text/config.json" "text/request.json" "text/expected.json"
                     "no-text/config.json" "no-text/request.json" "no-text/expected.json"),
@@ -59,7 +54,7 @@ impl Part {
                 about: "answers with the best label, and whether the model was sure of it.",
                 model: "spam",
                 config: Some("threshold = 0.9"),
-                manifest: text!("postprocess", "manifest.json"),
+                manifest: include_str!("../template/postprocess/manifest.json"),
                 cases: cases!("postprocess";
                     "sure/config.json" "sure/labels.json" "sure/expected.json"
                     "unsure/config.json" "unsure/labels.json" "unsure/expected.json"),
@@ -69,7 +64,7 @@ impl Part {
                 about: "writes generated text in capital letters.",
                 model: "smollm2",
                 config: None,
-                manifest: text!("stream", "manifest.json"),
+                manifest: include_str!("../template/stream/manifest.json"),
                 cases: cases!("stream";
                     "all/config.json" "all/chunks.json" "all/expected.json"
                     "only/config.json" "only/chunks.json" "only/expected.json"),
@@ -79,7 +74,7 @@ impl Part {
                 about: "counts the requests that took too long.",
                 model: "spam",
                 config: Some("slow_ms = 500"),
-                manifest: text!("observe", "manifest.json"),
+                manifest: include_str!("../template/observe/manifest.json"),
                 cases: cases!("observe";
                     "slow/config.json" "slow/events.json" "slow/expected.json"),
             },
