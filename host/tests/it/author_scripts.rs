@@ -97,7 +97,7 @@ fn new_plugins_in_python_build_and_pass_their_cases_as_they_stand() {
     build_and_test(
         &several,
         "componentize-py 0.25.1",
-        ("", 6),
+        ("sure", 2),
         &[("VIRTUAL_ENV", &active)],
     );
 }
