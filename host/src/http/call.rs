@@ -221,8 +221,9 @@ impl Drop for Call {
 
 /// The body of an answer, followed to its end.
 pub struct Followed {
-    call: Arc<Call>,
+    // Dropped before the call, so that what is left of the work ends within the request.
     inner: super::Body,
+    call: Arc<Call>,
 }
 
 impl Followed {

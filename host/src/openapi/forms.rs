@@ -94,6 +94,8 @@ impl Form {
         let mut schema = object(std::mem::take(&mut self.properties).into(), &required);
         if self.is_closed {
             schema["additionalProperties"] = json!(false);
+        } else {
+            schema["propertyNames"] = json!({ "minLength": 1 });
         }
         let about = format!(
             "A form of at most {}, and at most {} parts.",
