@@ -78,7 +78,8 @@ fn a_failure_may_be_expected_by_its_code() {
 fn a_case_may_be_one_of_a_single_stage_of_several() {
     let config = root().join("plugins/filetype/cases/sure/config.json");
     let config = told(&std::fs::read_to_string(config).expect("there"));
-    let parts = json!([{ "name": "file", "file_name": "a.md", "text": "# A title" }]);
+    let parts =
+        json!([{ "name": "file", "file_name": "a.md", "media_type": "text/markdown", "text": "# A title" }]);
     let of = |stage: &str| [("parts.json", parts.clone()), ("stage.json", json!(stage))];
     let folder = Folder::new(&[
         ("both", config.clone(), &[("parts.json", parts.clone())]),
