@@ -15,7 +15,7 @@ use crate::config::{self, Config, OnError, Startup, Uploads};
 use crate::edge::{Authority, Edge, Limiter};
 use crate::granted::{Doers, Kept, Reachable};
 use crate::openapi::subject::{self, Known};
-use crate::openapi::{Document, Subject};
+use crate::openapi::{self, Document, Subject};
 use crate::pipeline::decode;
 use crate::reload::ModelSource;
 use crate::router::Router;
@@ -212,7 +212,7 @@ impl Generation {
             load_models(config, (means.runtime, means.before), &reachable, &tell),
             load_plugins(config, (sandbox, &reachable), &doers, &tell)
         );
-        let document = Document::new(&subject(config, &models, &known));
+        let subject = subject(config, &models, &known);
         let shared = Shared {
             config,
             backends: models
@@ -222,10 +222,14 @@ impl Generation {
             before: means.before,
         };
         let mut endpoints = Vec::with_capacity(config.endpoints.len());
-        for ((name, endpoint), plugins) in config.endpoints.iter().zip(plugins) {
+        let described = config.endpoints.iter().zip(&subject.endpoints);
+        for (((name, endpoint), described), plugins) in described.zip(plugins) {
             let state = join(name, endpoint, plugins, &shared);
             let timeout = endpoint.timeout.unwrap_or(config.server.request_timeout).0;
-            let uploads = endpoint.uploads.clone().map(Arc::new);
+            let uploads = endpoint.uploads.clone().map(|uploads| {
+                let lists = openapi::lists(described, &uploads);
+                Arc::new(Uploads { lists, ..uploads })
+            });
             endpoints.push(Endpoint {
                 name: name.as_str().into(),
                 path: endpoint.path.clone(),
@@ -245,7 +249,7 @@ impl Generation {
             models,
             sources,
             unreadable,
-            document,
+            document: Document::new(&subject),
         }
     }
 }

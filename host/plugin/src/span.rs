@@ -84,5 +84,7 @@ impl Drop for Part {
         self.span.record("selvedge.calls", self.calls);
         self.span
             .record("selvedge.busy_ms", self.took.as_secs_f64() * 1000.0);
+        // What is told as its end is when it was left last.
+        self.span.in_scope(|| ());
     }
 }

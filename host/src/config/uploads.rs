@@ -35,7 +35,7 @@ pub struct Uploads {
     /// Names of the fields that are files; a file under another name is refused.
     pub files: Vec<String>,
     /// Names of the plain fields that are lists, also where only one part brings them. Default none; whatever comes in several
-    /// parts is a list.
+    /// parts is a list, and so is what a schema of `json-schema` calls an array.
     #[serde(default)]
     pub lists: Vec<String>,
     /// Bytes of one file at most. Default 16 MiB.

@@ -154,8 +154,10 @@ impl<'a> Reader<'a> {
         match (is_file, file_name) {
             (true, Some(file_name)) => self.read_file(name, &file_name, field).await,
             (false, None) => self.read_text(name, field).await,
-            // Browsers cannot send a part of JSON but as a file.
-            (false, Some(_)) if is_json(media_type(&field).as_deref()) => self.read_text(name, field).await,
+            // Browsers cannot send a part of JSON but as a file, which has this name.
+            (false, Some(file_name)) if file_name == "blob" && is_json(media_type(&field).as_deref()) => {
+                self.read_text(name, field).await
+            }
             (true, None) => Err(bad("file_type", &name, "Input should be a file".to_owned()).into()),
             (false, Some(_)) => {
                 let files = self.bounds.uploads.files.join("`, `");
@@ -220,7 +222,13 @@ impl<'a> Reader<'a> {
             media_type,
             content,
         });
-        self.add(name, value);
+        match value {
+            // All of a list in one part.
+            Value::Array(items) if self.bounds.uploads.lists.contains(&name) => {
+                items.into_iter().for_each(|item| self.add(name.clone(), item));
+            }
+            value => self.add(name, value),
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use selvedge_model::Task;
 use serde_json::{Map, Value, json};
 
 use super::plugins::{self, Beyond};
-use super::schema::{described, each_moved, object};
+use super::schema::{described, object};
 use super::subject::Endpoint;
 use super::{Sections, bodies};
 use crate::config::Uploads;
@@ -19,9 +19,13 @@ pub(super) fn body(endpoint: &Endpoint, uploads: &Uploads, sections: &mut Sectio
         form.add_file(name, uploads);
     }
     let wanted = plugins::wanted(endpoint);
-    let place = bodies::place(endpoint);
-    for (schema, moved) in wanted.schemas.iter().zip(each_moved(&wanted.schemas, &place)) {
-        form.add_fields(schema, &moved, uploads);
+    for (index, schema) in wanted.schemas.iter().enumerate() {
+        let place = bodies::place(endpoint);
+        let place = match wanted.schemas.len() {
+            1 => place,
+            _ => format!("{place}/allOf/{index}"),
+        };
+        form.add_fields(schema, &place, uploads);
     }
     if let (Beyond::Task, Some(field)) = (&wanted.beyond, text_field(endpoint)) {
         let text = json!({ "type": "string", "minLength": 1 });
@@ -63,28 +67,32 @@ impl Form {
         self.properties.insert(name.to_owned(), described(file, &size));
     }
 
-    /// Adds the fields that a schema names, `moved` to its place in the document; of a file it may say more than a form can be told.
-    fn add_fields(&mut self, schema: &Value, moved: &Value, uploads: &Uploads) {
+    /// Adds the fields that a schema at `place` names; of a file it may say more than a form can be told.
+    fn add_fields(&mut self, schema: &Value, place: &str, uploads: &Uploads) {
         for (name, field) in schema["properties"].as_object().into_iter().flatten() {
             if self.properties.contains_key(name) {
                 continue;
             }
-            let mut described = moved["properties"][name].clone();
-            let is_list = uploads.lists.contains(name);
+            let mut told = json!({ "$ref": format!("{place}/properties/{}", pointer(name)) });
             // A list comes in a part for each item.
-            let in_part = if is_list { &field["items"] } else { field };
-            if !is_text(schema, in_part) {
+            let is_list = uploads.lists.contains(name) || is_array(schema, field);
+            let in_part = if is_list {
+                &resolved(schema, field)["items"]
+            } else {
+                field
+            };
+            if !is_text(schema, in_part, 0) {
                 let in_json = json!({ "contentType": "application/json" });
                 self.encoding.insert(name.clone(), in_json);
-            } else if !is_list {
-                described = text(described);
+            } else if !is_list && resolved(schema, field)["type"] != "string" {
+                told["type"] = json!("string");
             }
-            self.properties.insert(name.clone(), described);
+            self.properties.insert(name.clone(), told);
         }
         let must = schema["required"].as_array().into_iter().flatten();
         self.required
             .extend(must.filter_map(Value::as_str).map(str::to_owned));
-        self.is_closed |= schema["additionalProperties"] == false;
+        self.is_closed |= schema["additionalProperties"] == false && schema["patternProperties"].is_null();
     }
 
     fn schema(&mut self, uploads: &Uploads) -> Value {
@@ -105,20 +113,29 @@ impl Form {
     }
 }
 
-/// What is text, whatever else it might be in JSON.
-fn text(described: Value) -> Value {
-    match described {
-        Value::Object(mut keywords) => {
-            keywords.insert("type".to_owned(), json!("string"));
-            keywords.into()
-        }
-        _ => json!({ "type": "string" }),
+/// The plain fields that are lists: those that the endpoint names, and those whose schemas are of arrays.
+pub fn lists(endpoint: &Endpoint, uploads: &Uploads) -> Vec<String> {
+    let mut lists = uploads.lists.clone();
+    for schema in plugins::wanted(endpoint).schemas {
+        let fields = schema["properties"].as_object().into_iter().flatten();
+        let arrays = fields.filter(|(_, field)| is_array(&schema, field));
+        lists.extend(arrays.map(|(name, _)| name.clone()));
     }
+    lists
 }
 
-/// Whether a field may be text; one of which nothing is said may be.
-fn is_text(root: &Value, field: &Value) -> bool {
-    let mut field = field;
+/// A name as references have it (<https://www.rfc-editor.org/rfc/rfc6901>), within a URI's fragment.
+fn pointer(name: &str) -> String {
+    let name = name.replace('~', "~0").replace('/', "~1");
+    let byte = |byte: u8| match byte {
+        b'~' | b'_' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    name.bytes().map(byte).collect()
+}
+
+/// What a field's schema refers to, within the schema that it is part of.
+fn resolved<'a>(root: &'a Value, mut field: &'a Value) -> &'a Value {
     for _ in 0..DEPTH_MAX {
         let target = field["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
         match target.and_then(|pointer| root.pointer(pointer)) {
@@ -126,10 +143,34 @@ fn is_text(root: &Value, field: &Value) -> bool {
             None => break,
         }
     }
-    match (&field["type"], &field["enum"]) {
-        (Value::String(kind), _) => kind == "string",
-        (Value::Array(kinds), _) => kinds.iter().any(|kind| kind == "string"),
-        (_, Value::Array(values)) => values.iter().any(Value::is_string),
-        _ => field["properties"].is_null() && field["items"].is_null(),
+    field
+}
+
+fn is_array(root: &Value, field: &Value) -> bool {
+    resolved(root, field)["type"] == "array"
+}
+
+/// Whether a field may be text; one of which nothing is said may be.
+fn is_text(root: &Value, field: &Value, depth: usize) -> bool {
+    let field = resolved(root, field);
+    if depth > DEPTH_MAX {
+        return false;
     }
+    let one_is = |parts: &[Value]| parts.iter().any(|part| is_text(root, part, depth + 1));
+    let all_are = |parts: &[Value]| parts.iter().all(|part| is_text(root, part, depth + 1));
+    let has = |key: &str| field.get(key).is_some();
+    match (&field["type"], &field["enum"]) {
+        (Value::String(kind), _) => return kind == "string",
+        (Value::Array(kinds), _) => return kinds.iter().any(|kind| kind == "string"),
+        (_, Value::Array(values)) => return values.iter().any(Value::is_string),
+        _ => {}
+    }
+    let forms = [&field["anyOf"], &field["oneOf"]];
+    let forms = forms
+        .into_iter()
+        .filter_map(Value::as_array)
+        .all(|forms| one_is(forms));
+    let all = field["allOf"].as_array().is_none_or(|parts| all_are(parts));
+    let is_text = field.get("const").is_none_or(Value::is_string);
+    is_text && forms && all && !has("properties") && !has("items")
 }

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+pub use forms::lists;
 pub use security::Auth;
 pub use subject::Subject;
 

@@ -44,18 +44,15 @@ pub(super) fn all_of(mut schemas: Vec<Value>) -> Value {
 
 /// All of these schemas at once at a place of the document, each with its references.
 pub(super) fn joined(schemas: &[Value], place: &str) -> Value {
-    all_of(each_moved(schemas, place))
-}
-
-/// Each of the schemas that are [`joined`] at a place.
-pub(super) fn each_moved(schemas: &[Value], place: &str) -> Vec<Value> {
     match schemas {
-        [one] => vec![moved(one, place)],
+        [one] => moved(one, place),
         many => {
             let places = many.iter().enumerate();
-            places
-                .map(|(index, schema)| moved(schema, &format!("{place}/allOf/{index}")))
-                .collect()
+            all_of(
+                places
+                    .map(|(index, schema)| moved(schema, &format!("{place}/allOf/{index}")))
+                    .collect(),
+            )
         }
     }
 }

@@ -114,27 +114,32 @@ fn fields_of_a_form_are_text_or_come_as_json() {
         "required": ["note"], "additionalProperties": false, "$defs": { "note": { "type": "string", "maxLength": 9 } },
         "properties": {
             "note": { "$ref": "#/$defs/note" }, "n": { "type": "integer" }, "file": { "type": "object" },
-            "tags": { "type": "array", "items": { "type": "string" } }, "more": { "type": "array" }, "any": true,
+            "tags": { "type": "array", "items": { "type": "string" } }, "a/b": { "type": "array", "items": { "type": "integer" } },
+            "any": true, "five": { "const": 5 }, "maybe": { "anyOf": [{ "type": "integer" }, { "type": "null" }] }, "text": true,
         },
     });
     let plugin = attached("json-schema", &[Stage::Validate], json!({ "schema": schema }));
-    let uploads = json!({ "files": ["file"], "lists": ["tags"] });
+    let uploads = json!({ "files": ["file"] });
     let found = document(Endpoint {
         uploads: serde_json::from_value(uploads).ok(),
         ..endpoint(Task::TextClassification, vec![plugin])
     });
     let form = &found["components"]["schemas"]["it.request"];
-    let note = json!({ "$ref": "#/components/schemas/it.body/$defs/note", "type": "string" });
-    assert_eq!(form["properties"]["note"], note);
+    let told = |name: &str| json!({ "$ref": format!("#/components/schemas/it.body/properties/{name}") });
+    assert_eq!(form["properties"]["note"], told("note"));
+    assert_eq!(form["properties"]["a/b"], told("a~1b"));
     assert_eq!(form["properties"]["file"]["format"], "binary");
-    assert_eq!(form["properties"]["any"], json!({ "type": "string" }));
+    let mut any = told("any");
+    any["type"] = json!("string");
+    assert_eq!(form["properties"]["any"], any);
     assert_eq!(
         (&form["required"], &form["additionalProperties"]),
         (&json!(["note", "text"]), &json!(false))
     );
     let in_json = json!({ "contentType": "application/json" });
     let content = &found["paths"]["/it"]["post"]["requestBody"]["content"]["multipart/form-data"];
-    assert_eq!(content["encoding"], json!({ "n": in_json, "more": in_json }));
+    let coded = json!({ "n": in_json, "a/b": in_json, "five": in_json, "maybe": in_json });
+    assert_eq!(content["encoding"], coded);
 }
 
 #[test]

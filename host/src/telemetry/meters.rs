@@ -144,6 +144,7 @@ impl Watch {
     pub fn end(&mut self) {
         if !self.ended {
             self.ended = true;
+            spans::end(&self.span);
             self.span = Span::none();
             self.meters.steps[self.step as usize]
                 .0
@@ -155,6 +156,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if !self.ended {
+            spans::end(&self.span);
             self.meters.steps[self.step as usize].1.increment(1);
         }
     }

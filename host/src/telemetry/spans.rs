@@ -7,10 +7,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::{Method, Version};
-use opentelemetry::propagation::TextMapPropagator;
+use http::{HeaderMap, HeaderName, Method, Version};
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TraceContextExt;
-use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use selvedge_plugin::value::Event;
 use selvedge_plugin::{CallError, Stage};
@@ -23,6 +22,10 @@ use super::traces::TARGET;
 
 /// Bytes that are told of what a client may make as long as it likes, such as a path.
 const TEXT_LEN_MAX: usize = 1024;
+
+/// Bytes of a caller's `tracestate` that are taken along, as many as the standard asks for
+/// (<https://www.w3.org/TR/trace-context/#tracestate-limits>); a longer one is left out, since each span and each call has it.
+const STATE_LEN_MAX: usize = 512;
 
 /// The span of a request from an address, in its caller's trace where the headers name one.
 #[must_use]
@@ -46,11 +49,25 @@ pub fn request(head: &Parts, address: IpAddr) -> Span {
         gen_ai.usage.output_tokens = Empty,
     );
     if !span.is_disabled() {
-        let caller = TraceContextPropagator::new().extract(&HeaderExtractor(&head.headers));
+        let caller = TraceContextPropagator::new().extract(&Caller(&head.headers));
         // It was made in the line above, so nothing has entered it.
         span.set_parent(caller).ok();
     }
     span
+}
+
+/// Where a caller says what its trace is.
+struct Caller<'a>(&'a HeaderMap);
+
+impl Extractor for Caller<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let value = self.0.get(key)?.to_str().ok()?;
+        (key != "tracestate" || value.len() <= STATE_LEN_MAX).then_some(value)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
 }
 
 /// How a request ended.
@@ -89,6 +106,12 @@ pub fn ended(span: &Span, method: &Method, end: &End<'_>) {
     if end.status >= 500 {
         span.record("otel.status_code", "ERROR");
     }
+    self::end(span);
+}
+
+/// Ends a span now. What is told as its end is when it was left last, which work that goes on outside of it would be behind.
+pub fn end(span: &Span) {
+    span.in_scope(|| ());
 }
 
 /// The span of a step, within the current one.
@@ -213,9 +236,10 @@ fn cut(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use http::{HeaderMap, HeaderName, Method};
+    use opentelemetry::propagation::Extractor;
 
-    use super::{Spoken, TEXT_LEN_MAX, cut};
+    use super::{Caller, STATE_LEN_MAX, Spoken, TEXT_LEN_MAX, cut};
 
     #[test]
     fn a_method_that_a_client_invented_is_told_apart_from_those_of_http() {
@@ -227,6 +251,26 @@ mod tests {
         assert_eq!(told("POST"), "POST POST None");
         assert_eq!(told("post"), "HTTP _OTHER Some(\"post\")");
         assert_eq!(told("BREW"), "HTTP _OTHER Some(\"BREW\")");
+    }
+
+    #[test]
+    fn a_caller_s_state_is_taken_along_where_it_is_short() {
+        let state = |len: usize| {
+            let head = [
+                ("traceparent", "00-1-2-01".to_owned()),
+                ("tracestate", format!("a={}", "b".repeat(len))),
+            ];
+            let head =
+                head.map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value")));
+            let headers = HeaderMap::from_iter(head);
+            let caller = Caller(&headers);
+            (
+                caller.get("traceparent").is_some(),
+                caller.get("tracestate").is_some(),
+            )
+        };
+        assert_eq!(state(STATE_LEN_MAX - 2), (true, true));
+        assert_eq!(state(STATE_LEN_MAX - 1), (true, false));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tracing::Metadata;
 use tracing_opentelemetry::OpenTelemetryLayer;
 
 use crate::config::{OtlpProtocol, Telemetry};
-use crate::upstream::collector::Collector;
+use crate::upstream::collector::{Cause, Collector};
 
 /// The target of every span, by which the log leaves them out. The plugin host's have it as well.
 pub const TARGET: &str = selvedge_plugin::SPANS;
@@ -41,15 +41,16 @@ impl Traces {
     ///
     /// Where the address or a header cannot be used.
     pub fn start(endpoint: &str, options: &Telemetry) -> Result<Self, String> {
+        let cause = Cause::default();
         let exporter = match options.protocol {
             OtlpProtocol::Grpc => over_grpc(endpoint, options)?,
-            OtlpProtocol::Http => over_http(endpoint, options)?,
+            OtlpProtocol::Http => over_http(endpoint, options, cause.clone())?,
         };
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(options.queue_spans_max)
             .with_max_export_batch_size(options.queue_spans_max.min(512))
             .build();
-        let processor = BatchSpanProcessor::builder(Told::new(exporter))
+        let processor = BatchSpanProcessor::builder(Told::new(exporter, cause))
             .with_batch_config(batches)
             .build();
         let sampler = Sampler::TraceIdRatioBased(options.sample_ratio);
@@ -100,13 +101,13 @@ fn over_grpc(endpoint: &str, options: &Telemetry) -> Result<SpanExporter, String
         .map_err(|error| format!("otlp: {error}"))
 }
 
-fn over_http(endpoint: &str, options: &Telemetry) -> Result<SpanExporter, String> {
+fn over_http(endpoint: &str, options: &Telemetry, cause: Cause) -> Result<SpanExporter, String> {
     let uri: Uri = endpoint.parse().map_err(|error| format!("otlp: {error}"))?;
     let endpoint = match uri.path() {
         "" | "/" => format!("{}{HTTP_PATH}", endpoint.trim_end_matches('/')),
         _ => endpoint.to_owned(),
     };
-    let collector = Collector::new(options.timeout.0).map_err(|error| format!("otlp: {error}"))?;
+    let collector = Collector::new(options.timeout.0, cause).map_err(|error| format!("otlp: {error}"))?;
     let headers = headers(options)?;
     let headers = headers
         .iter()
@@ -131,7 +132,10 @@ fn headers(options: &Telemetry) -> Result<HeaderMap, String> {
             .parse::<HeaderName>()
             .ok()
             .zip(value.reveal().parse::<HeaderValue>().ok());
-        let (name, value) = header.ok_or_else(|| format!("headers.{name}: is no header"))?;
+        let header = header.filter(|(_, value)| value.to_str().is_ok());
+        let (name, mut value) =
+            header.ok_or_else(|| format!("headers.{name}: is no header of visible ASCII characters"))?;
+        value.set_sensitive(true);
         headers.insert(name, value);
     }
     Ok(headers)
@@ -142,14 +146,16 @@ fn headers(options: &Telemetry) -> Result<HeaderMap, String> {
 #[derive(Debug)]
 struct Told {
     inner: SpanExporter,
+    /// Why the last export came to nothing, where the exporter itself does not say.
+    cause: Cause,
     /// Spans that were lost since it last worked.
     lost: AtomicUsize,
 }
 
 impl Told {
-    fn new(inner: SpanExporter) -> Self {
+    fn new(inner: SpanExporter, cause: Cause) -> Self {
         let lost = AtomicUsize::new(0);
-        Self { inner, lost }
+        Self { inner, cause, lost }
     }
 }
 
@@ -164,8 +170,9 @@ impl opentelemetry_sdk::trace::SpanExporter for Told {
                 }
             }
             Err(error) => {
+                let cause = self.cause.take();
                 if self.lost.fetch_add(spans, Ordering::Relaxed) == 0 {
-                    tracing::error!(%error, "spans are not taken; this is said once until they are");
+                    tracing::error!(%error, cause, "spans are not taken; this is said once until they are");
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,19 +22,38 @@ pub struct Collector {
     client: Client,
     executor: Handle,
     time_max: Duration,
+    cause: Cause,
+}
+
+/// Why the last request came to nothing; the library says only that one did.
+#[derive(Debug, Clone, Default)]
+pub struct Cause(Arc<Mutex<Option<String>>>);
+
+impl Cause {
+    /// It, where there is one that was not taken yet.
+    #[must_use]
+    pub fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, error: &HttpError) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
 }
 
 impl Collector {
-    /// A client whose requests take so long at most, from the connection to the last byte. Must be called on the executor.
+    /// A client whose requests take so long at most, from the connection to the last byte; `cause` is told why one comes to
+    /// nothing. Must be called on the executor.
     ///
     /// # Errors
     ///
     /// Where TLS cannot be set up.
-    pub fn new(time_max: Duration) -> Result<Self, String> {
+    pub fn new(time_max: Duration, cause: Cause) -> Result<Self, String> {
         Ok(Self {
             client: client::client(time_max, None)?,
             executor: Handle::current(),
             time_max,
+            cause,
         })
     }
 }
@@ -58,7 +78,10 @@ impl HttpClient for Collector {
     {
         let (client, time_max) = (self.client.clone(), self.time_max);
         let sent = async move { tokio::time::timeout(time_max, send(client, request)).await? };
-        Box::pin(async move { self.executor.spawn(sent).await? })
+        Box::pin(async move {
+            let answer = self.executor.spawn(sent).await?;
+            answer.inspect_err(|error| self.cause.set(error))
+        })
     }
 }
 

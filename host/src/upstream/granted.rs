@@ -71,7 +71,7 @@ impl Caller for Granted {
 }
 
 /// What an error means, by what is at the bottom of it.
-fn failure(error: &hyper_util::client::legacy::Error) -> CallFailure {
+pub(super) fn failure(error: &hyper_util::client::legacy::Error) -> CallFailure {
     let mut source = Some(error as &(dyn std::error::Error + 'static));
     let mut said = String::new();
     while let Some(error) = source {

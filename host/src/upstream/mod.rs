@@ -267,13 +267,13 @@ impl Upstream {
         let call = Outgoing::begin(&mut request);
         let response = match shared.client.request(request).await {
             Ok(response) => response,
-            Err(error) if error.is_connect() => {
-                call.failed("no-connection");
-                return Err(UpstreamFault::Unreachable(last_cause(&error)));
-            }
             Err(error) => {
-                call.failed("connection-broken");
-                return Err(UpstreamFault::BrokeOff(last_cause(&error)));
+                call.failed(granted::failure(&error).code());
+                let cause = last_cause(&error);
+                return Err(match error.is_connect() {
+                    true => UpstreamFault::Unreachable(cause),
+                    false => UpstreamFault::BrokeOff(cause),
+                });
             }
         };
         call.answered(response.status());

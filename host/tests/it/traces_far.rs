@@ -61,6 +61,17 @@ fn a_collector_that_refuses_is_in_the_log_once() {
     }
 }
 
+#[test]
+fn a_collector_that_is_not_there_is_in_the_log_with_why() {
+    let nobody = "[telemetry]\notlp = \"http://127.0.0.1:1\"\nprotocol = \"http\"\n";
+    let host = TestHost::start(&demo_config(nobody));
+    assert_eq!(classify(&host, "one").status, 200);
+    eventually("why", || {
+        let log = host.log();
+        log.contains("spans are not taken") && log.contains("Connection refused")
+    });
+}
+
 /// The span of a plugin that was called more than once within the model's step, and how often it was.
 fn part<'a>(spans: &'a [Value], plugin: &str, stage: &str, request: &str) -> (&'a Value, i64) {
     let (span, request) = (named(spans, plugin), named(spans, request));
@@ -70,7 +81,11 @@ fn part<'a>(spans: &'a [Value], plugin: &str, stage: &str, request: &str) -> (&'
         (&request["trace"], &named(spans, "model")["span"], &json!(stage)),
         "{spans:#?}"
     );
-    assert!(span["to"].as_u64() <= request["to"].as_u64(), "{spans:#?}");
+    let time = |span: &Value, end: &str| span[end].as_u64().expect("a time");
+    let middle = time(span, "from").midpoint(time(span, "to"));
+    // The model goes on to the last word, and the request to the last byte.
+    assert!(middle <= time(named(spans, "model"), "to"), "{spans:#?}");
+    assert!(time(span, "to") <= time(request, "to"), "{spans:#?}");
     assert!(said["selvedge.busy_ms"].as_f64() > Some(0.0), "{span}");
     (span, said["selvedge.calls"].as_i64().expect("a number"))
 }

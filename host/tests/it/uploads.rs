@@ -29,7 +29,7 @@ plugins = [{{ use = "filetype", config_file = "{root}/models/magika/filetype.jso
 [endpoints.mail]
 path = "/mail"
 model = "spam"
-uploads = {{ files = ["attachment"], lists = ["tags"], file_size_max = "100KiB", size_max = "2MiB", parts_max = 100 }}
+uploads = {{ files = ["attachment"], file_size_max = "100KiB", size_max = "2MiB", parts_max = 100 }}
 [[endpoints.mail.plugins]]
 use = "json-schema"
 [endpoints.mail.plugins.config.schema]
@@ -110,13 +110,21 @@ fn fields_and_files_of_a_form_are_what_plugins_see_as_json() {
     let number = part("name=\"n\"\r\ncontent-type: application/json", "7");
     let answer = post("/mail", &[tag("a"), text(spam), number, tag("b")]);
     assert_eq!(answer.status, 200, "{}", answer.json());
-    // So is one that the endpoint calls a list, and JSON that comes as a file, which is how browsers send it.
-    let number = part(
-        "name=\"n\"; filename=\"blob\"\r\ncontent-type: application/json",
-        "7",
-    );
-    let answer = post("/mail", &[tag("a"), text(spam), number]);
+    // So is one that its schema calls an array, in one part or all at once, and JSON may come as a file, as browsers send it.
+    let in_json = |name: &str, file: &str, value: &str| {
+        let heads = format!("name=\"{name}\"; filename=\"{file}\"\r\ncontent-type: application/json");
+        part(heads, value)
+    };
+    let whole = in_json("tags", "blob", r#"["b", "c"]"#);
+    let answer = post("/mail", &[tag("a"), text(spam), in_json("n", "blob", "7"), whole]);
     assert_eq!(answer.status, 200, "{}", answer.json());
+    let answer = post("/mail", &[tag("a"), text(spam)]);
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    let problem = post("/mail", &[text(spam), in_json("n", "n.json", "7")]).problem();
+    assert_eq!(
+        (&problem["loc"], &problem["type"]),
+        (&json!(["body", "n"]), &json!("string_type"))
+    );
     let problem = post("/mail", &[text(spam), part("name=\"n\"", "7")]).problem();
     assert_eq!(
         (&problem["loc"], &problem["input"]),
