@@ -216,11 +216,11 @@ fn a_new_plugin_of_each_stage_and_of_several_builds_and_passes_its_cases_as_it_s
     for (stages, cases) in [
         ("validate", 2),
         ("template", 2),
-        ("postprocess", 2),
+        ("postprocess", 3),
         ("stream", 2),
         ("observe", 1),
         ("template,validate,observe", 5),
-        ("validate,template,postprocess,stream,observe", 9),
+        ("validate,template,postprocess,stream,observe", 10),
     ] {
         let name = format!("my-{}", stages.replace(',', "-"));
         let (code, said) = author(
@@ -247,6 +247,32 @@ fn a_new_plugin_of_each_stage_and_of_several_builds_and_passes_its_cases_as_it_s
             said.contains(&format!("{name} 0.1.0")) && said.contains("rustc"),
             "{said}"
         );
+    }
+}
+
+#[test]
+fn the_readme_of_several_stages_names_one_model_that_serves_and_the_file_of_each() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let into = text(dir.path());
+    for (language, extension) in [("rust", "rs"), ("js", "js"), ("python", "py")] {
+        for (stages, model) in [
+            ("validate,observe", "spam"),
+            ("validate,postprocess", "spam"),
+            ("validate,template", "smollm2"),
+            ("validate,stream", "smollm2"),
+            ("validate,template,postprocess,stream,observe", "smollm2"),
+        ] {
+            let name = format!("my-{language}-{}", stages.replace(',', "-"));
+            let new = ["plugin", "new", &name, "--lang", language, "--stage", stages];
+            let (code, _, error) = run(&[&new[..], &["--into", &into]].concat());
+            assert_eq!(code, 0, "{error}");
+            let readme = std::fs::read_to_string(dir.path().join(&name).join("README.md")).expect("written");
+            let models: Vec<&str> = readme.lines().filter(|line| line.contains("model =")).collect();
+            assert_eq!(models, [format!("model = \"{model}\"")], "{name}");
+            let is_told = |stage: &str| readme.contains(&format!("- `src/{stage}.{extension}`"));
+            assert!(stages.split(',').all(is_told), "{name}: {readme}");
+            assert!(!readme.contains("@LAYOUT@"), "{name}: {readme}");
+        }
     }
 }
 

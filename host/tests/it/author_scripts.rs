@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use crate::host::selvedge;
 
 /// Runs the binary as an author's shell would: exit code, and what was said.
@@ -60,16 +62,40 @@ fn build_and_test(project: &Path, tool: &str, only: (&str, usize), environment: 
     assert!(said.contains("does nothing that a snapshot would lose"), "{said}");
 }
 
+/// Gives all cases of a project the configuration that has the keys of each, since each configuration is compiled. The case `odd`,
+/// which another's keys would change, is removed.
+fn share_one_configuration(project: &Path, odd: &str) {
+    let cases = project.join("cases");
+    std::fs::remove_dir_all(cases.join(odd)).expect("it was there");
+    let folders = std::fs::read_dir(&cases).expect("readable");
+    let files: Vec<PathBuf> = folders
+        .map(|folder| folder.expect("readable").path().join("config.json"))
+        .collect();
+    let mut shared = Map::new();
+    for file in &files {
+        let text = std::fs::read_to_string(file).expect("written");
+        let config: Map<String, Value> = serde_json::from_str(&text).expect("an object");
+        for (key, value) in config {
+            let other = shared.insert(key, value.clone()).filter(|other| *other != value);
+            assert!(other.is_none(), "{}: {other:?}", file.display());
+        }
+    }
+    let shared = Value::Object(shared).to_string();
+    for file in &files {
+        std::fs::write(file, &shared).expect("written");
+    }
+}
+
 #[test]
 fn a_new_plugin_in_javascript_of_each_stage_and_of_several_builds_and_passes_its_cases_as_it_stands() {
     let projects = Projects::new();
     let stages = [
         ("validate", 2),
         ("template", 2),
-        ("postprocess", 2),
+        ("postprocess", 3),
         ("stream", 2),
         ("observe", 1),
-        ("validate,template,postprocess,stream,observe", 9),
+        ("validate,template,postprocess,stream,observe", 10),
     ];
     for (stages, cases) in stages {
         let project = projects.make("js", stages);
@@ -93,11 +119,12 @@ fn new_plugins_in_python_build_and_pass_their_cases_as_they_stand() {
         &[("VIRTUAL_ENV", &active)],
     );
     assert!(!second.join(".venv").exists());
-    let several = projects.make("python", "validate,postprocess,stream");
+    let several = projects.make("python", "validate,template,postprocess,stream,observe");
+    share_one_configuration(&several, "all");
     build_and_test(
         &several,
         "componentize-py 0.25.1",
-        ("sure", 2),
+        ("", 9),
         &[("VIRTUAL_ENV", &active)],
     );
 }

@@ -10,8 +10,9 @@ pub(super) struct Part {
     pub(super) stage: Stage,
     /// What it does, after the README's colon.
     about: &'static str,
-    /// A model that it would go with, and keys of its configuration, in the README.
-    model: &'static str,
+    /// The model that it must have, of those in the README of a plugin; none where it goes with any. Those that must have one agree.
+    model: Option<&'static str>,
+    /// Keys of its configuration, in the README.
     config: Option<&'static str>,
     manifest: &'static str,
     /// Files in `cases/`. No two stages have a case of the same name.
@@ -32,7 +33,7 @@ impl Part {
             Stage::Validate => Self {
                 stage,
                 about: "refuses texts that are too long.",
-                model: "spam",
+                model: None,
                 config: Some("length_max = 500"),
                 manifest: include_str!("../template/validate/manifest.json"),
                 cases: cases!("validate";
@@ -42,7 +43,7 @@ impl Part {
             Stage::Template => Self {
                 stage,
                 about: "puts an instruction before the text.",
-                model: "smollm2",
+                model: Some("smollm2"),
                 config: Some("instruction = \"Summarise the text.\""),
                 manifest: include_str!("../template/template/manifest.json"),
                 cases: cases!("template";
@@ -51,18 +52,19 @@ impl Part {
             },
             Stage::Postprocess => Self {
                 stage,
-                about: "answers with the best label, and whether the model was sure of it.",
-                model: "spam",
+                about: "answers with the best label, and whether the model was sure of it; what has no labels, it passes on.",
+                model: None,
                 config: Some("threshold = 0.9"),
                 manifest: include_str!("../template/postprocess/manifest.json"),
                 cases: cases!("postprocess";
                     "sure/config.json" "sure/labels.json" "sure/expected.json"
-                    "unsure/config.json" "unsure/labels.json" "unsure/expected.json"),
+                    "unsure/config.json" "unsure/labels.json" "unsure/expected.json"
+                    "no-labels/config.json" "no-labels/text.json" "no-labels/expected.json"),
             },
             Stage::Stream => Self {
                 stage,
                 about: "writes generated text in capital letters.",
-                model: "smollm2",
+                model: Some("smollm2"),
                 config: None,
                 manifest: include_str!("../template/stream/manifest.json"),
                 cases: cases!("stream";
@@ -72,7 +74,7 @@ impl Part {
             Stage::Observe => Self {
                 stage,
                 about: "counts the requests that took too long.",
-                model: "spam",
+                model: None,
                 config: Some("slow_ms = 500"),
                 manifest: include_str!("../template/observe/manifest.json"),
                 cases: cases!("observe";
@@ -98,30 +100,16 @@ pub(super) fn about(parts: &[Part]) -> String {
         .map(|part| format!("- `{}` {}\n", part.stage.name(), part.about));
     format!(
         "several stages in one.\n\n{}\n\
-         An endpoint that uses it has one model and calls them all, so keep those that go with yours. A case is of one stage, which its\n\
-         `stage.json` names.",
+         An endpoint that uses it has one model and calls them all. A case is of one stage, which its `stage.json` names.",
         lines.collect::<String>()
     )
 }
 
-/// The line of an endpoint that names a model that goes with these; where not all go with the same, a line for each.
+/// The line of an endpoint that names the model that they go with: what one of them must have, and otherwise a classifier, whose
+/// labels a verdict is of.
 pub(super) fn model(parts: &[Part]) -> String {
-    if let [only] = parts {
-        return format!("model = \"{}\"", only.model);
-    }
-    let mut models: Vec<&str> = Vec::new();
-    for part in parts {
-        if !models.contains(&part.model) {
-            models.push(part.model);
-        }
-    }
-    let lines = models.iter().enumerate().map(|(place, model)| {
-        let own = parts.iter().filter(|part| part.model == *model);
-        let own: Vec<&str> = own.map(|part| part.stage.name()).collect();
-        let begin = if place == 0 { "" } else { "# " };
-        format!("{begin}model = \"{model}\" # for {}", own.join(", "))
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    let model = parts.iter().find_map(|part| part.model).unwrap_or("spam");
+    format!("model = \"{model}\"")
 }
 
 /// A configuration, in TOML.
@@ -235,10 +223,26 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_has_the_one_model_that_all_its_stages_go_with() {
+        let wanted: BTreeSet<&str> = parts().iter().filter_map(|part| part.model).collect();
+        assert_eq!(wanted.len(), 1, "{wanted:?}");
+        assert_eq!(model(&parts()), "model = \"smollm2\"");
+        let cases: [(&[Stage], &str); 5] = [
+            (&[Stage::Validate, Stage::Observe], "spam"),
+            (&[Stage::Validate, Stage::Postprocess], "spam"),
+            (&[Stage::Validate, Stage::Template], "smollm2"),
+            (&[Stage::Validate, Stage::Stream], "smollm2"),
+            (&[Stage::Template, Stage::Postprocess], "smollm2"),
+        ];
+        for (stages, name) in cases {
+            let parts: Vec<Part> = stages.iter().copied().filter_map(Part::of).collect();
+            assert_eq!(model(&parts), format!("model = \"{name}\""), "{stages:?}");
+        }
+    }
+
+    #[test]
     fn what_several_are_is_said_of_each() {
         let parts = parts();
-        let lines = "model = \"spam\" # for validate, postprocess, observe\n# model = \"smollm2\" # for template, stream";
-        assert_eq!(model(&parts), lines);
         let keys =
             "{ length_max = 500, instruction = \"Summarise the text.\", threshold = 0.9, slow_ms = 500 }";
         assert_eq!(config(&parts), keys);

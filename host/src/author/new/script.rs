@@ -7,13 +7,12 @@ use super::part::{self, Part};
 use super::{File, NewError, Project};
 
 /// What every project in JavaScript has.
-const JAVASCRIPT: [File; 5] = [
+const JAVASCRIPT: [File; 4] = [
     (
         "package.json",
         include_str!("../template/javascript/package.json"),
     ),
     (".gitignore", include_str!("../template/javascript/gitignore")),
-    ("README.md", include_str!("../template/javascript/README.md")),
     (
         "jsconfig.json",
         include_str!("../template/javascript/jsconfig.json"),
@@ -25,19 +24,22 @@ const JAVASCRIPT: [File; 5] = [
 ];
 
 /// What every project in Python has.
-const PYTHON: [File; 5] = [
+const PYTHON: [File; 4] = [
     (
         "requirements.txt",
         include_str!("../template/python/requirements.txt"),
     ),
     (".gitignore", include_str!("../template/python/gitignore")),
-    ("README.md", include_str!("../template/python/README.md")),
     (
         "pyrightconfig.json",
         include_str!("../template/python/pyrightconfig.json"),
     ),
     ("src/selvedge.py", include_str!("../template/python/selvedge.py")),
 ];
+
+/// The READMEs, but for how the sources are laid out.
+const JAVASCRIPT_README: &str = include_str!("../template/javascript/README.md");
+const PYTHON_README: &str = include_str!("../template/python/README.md");
 
 /// The module of a stream's state, which has its interface's name, by which componentize-py finds it.
 const STREAM_STATE: File = (
@@ -80,6 +82,9 @@ pub(super) fn write_javascript(project: &Project<'_>) -> Result<(), NewError> {
         project.write(place, text)?;
     }
     project.write("wit/plugin.wit", &part::world(&project.parts))?;
+    let exports = "`src/plugin.js` exports each stage, by the name of its interface in `wit/stages.wit`";
+    let readme = JAVASCRIPT_README.replace("@LAYOUT@", &layout(exports, &project.parts, "js"));
+    project.write("README.md", &readme)?;
     if let [only] = project.parts.as_slice() {
         return project.write("src/plugin.js", javascript(only.stage));
     }
@@ -105,6 +110,10 @@ pub(super) fn write_python(project: &Project<'_>) -> Result<(), NewError> {
         project.write(place, text)?;
     }
     project.write("wit/plugin.wit", &part::world(&project.parts))?;
+    let exports =
+        "`src/app.py` has a class for each interface that it exports, by its name in `wit/stages.wit`";
+    let readme = PYTHON_README.replace("@LAYOUT@", &layout(exports, &project.parts, "py"));
+    project.write("README.md", &readme)?;
     if project.parts.iter().any(|part| part.stage == Stage::Stream) {
         let (place, text) = STREAM_STATE;
         project.write(place, text)?;
@@ -126,6 +135,18 @@ pub(super) fn write_python(project: &Project<'_>) -> Result<(), NewError> {
         .replace("@STAGES@", &names(&project.parts))
         .replace("@EXPORTS@", &lines(&project.parts, export));
     project.write("src/app.py", &text)
+}
+
+/// How the sources are laid out: what exports the stages and, where they are several, the file of each.
+fn layout(exports: &str, parts: &[Part], extension: &str) -> String {
+    if parts.len() == 1 {
+        return format!("{exports}.");
+    }
+    let file = |part: &Part| format!("- `src/{}.{extension}`", part.stage.name());
+    format!(
+        "{exports}. Each stage is in a file of its own:\n\n{}\n",
+        lines(parts, file)
+    )
 }
 
 /// A line for each part.

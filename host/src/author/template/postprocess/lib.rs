@@ -6,7 +6,7 @@ selvedge_sdk::world!("postprocessor-plugin");
 
 use exports::selvedge::plugin::lifecycle;
 use exports::selvedge::plugin::postprocessor::{self, Action, Completion, Output};
-use selvedge_sdk::{Configured, Failure, Request, failure};
+use selvedge_sdk::{Configured, Failure, Request};
 
 pub use verdict::Rule;
 

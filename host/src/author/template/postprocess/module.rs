@@ -3,7 +3,7 @@
 use crate::Plugin;
 use crate::exports::selvedge::plugin::postprocessor::{self, Action, Completion, Output};
 use crate::verdict::Rule;
-use selvedge_sdk::{Configured, Failure, Request, failure};
+use selvedge_sdk::{Configured, Failure, Request};
 
 pub(crate) static RULE: Configured<Rule> = Configured::new();
 
