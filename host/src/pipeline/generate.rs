@@ -147,9 +147,8 @@ impl Running {
         check_structure(endpoint, &order.params)?;
         let (prompt, mut watch) = (order.prompt?, meters.watch(Step::Model));
         let opened_at = Instant::now();
-        let opened = source::open(endpoint, &request, prompt, &order.params);
-        let opened = opened.instrument(watch.span()).await;
-        let (source, counts) = opened.inspect_err(|_| watch.end())?;
+        let opened = source::open(endpoint, &request, prompt, &order.params).instrument(watch.span());
+        let (source, counts) = opened.await.inspect_err(|_| watch.end())?;
         let count = order.params.count;
         let filtered = endpoint.stage(Stage::Stream).next().is_some();
         Ok(Self {
@@ -159,11 +158,7 @@ impl Running {
             ended: 0,
             source,
             ready: VecDeque::new(),
-            finishes: if filtered {
-                vec![Finish::Stop; count]
-            } else {
-                Vec::new()
-            },
+            finishes: vec![Finish::Stop; if filtered { count } else { 0 }],
             filters: Vec::new(),
             pending: None,
             counts,
