@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::generate::{eventually, load};
+use crate::generate::{agrees, eventually, load};
 use crate::host::{TestHost, demo_config, root};
 
 /// The demo with the hostile plugin on an endpoint of its own.
@@ -61,7 +61,11 @@ fn each_deed_ends_its_own_answer_with_its_code_and_nobody_elses() {
                 .json();
             (attack.expect("a thread").join().expect("no panic"), other)
         });
-        assert_eq!(others["choices"], alone["choices"], "{deed}");
+        let words = |answer: &Value| answer["choices"][0]["message"]["content"].to_string();
+        assert!(
+            agrees(&words(&others), &words(&alone)),
+            "{deed}: {others} {alone}"
+        );
         let text = String::from_utf8(attacked.body).expect("UTF-8");
         assert_eq!(attacked.status, 200, "two tokens came before it: {text}");
         assert!(text.contains(code) && !text.contains("[DONE]"), "{deed}: {text}");
@@ -102,16 +106,16 @@ fn a_slow_one_is_waited_for_and_the_others_write_on() {
     let host = TestHost::start(&config("slow", &[]).replace(time, "wall_time = \"20s\", time = \"10s\""));
     let free = ask("assistant", json!({ "max_tokens": 40 }));
     let held = ask("hostile", json!({ "max_tokens": 40 }));
-    let text = |answer: &Value| answer["choices"][0]["message"]["content"].clone();
+    let text = |answer: &Value| answer["choices"][0]["message"]["content"].to_string();
     let alone = host.client().post("/v1/chat/completions", &free).json();
     std::thread::scope(|scope| {
         let slow = std::thread::Builder::new();
         let slow = slow.spawn_scoped(scope, || host.client().post("/v1/chat/completions", &held).json());
         let free = host.client().post("/v1/chat/completions", &free).json();
         let held = slow.expect("a thread").join().expect("no panic");
-        assert_eq!(text(&free), text(&alone));
+        assert!(agrees(&text(&free), &text(&alone)), "{free} {alone}");
         // The plugin allows everything: it writes what it would have written, only later.
-        assert_eq!(text(&held), text(&alone));
+        assert!(agrees(&text(&held), &text(&alone)), "{held} {alone}");
     });
     let late = host.client().get("/metrics");
     let late = String::from_utf8(late.body).expect("UTF-8");
