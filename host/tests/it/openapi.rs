@@ -247,7 +247,8 @@ fn generating_config() -> String {
 
 #[test]
 fn schemathesis_finds_none_where_forms_are_taken() {
-    // Of a file a schema may say what the document cannot, and whatever comes for a list of texts is one of its texts.
+    // Where nothing says which fields there are, names are drawn that no client writes. Of a file a schema may say what the
+    // document cannot, and whatever comes for a list of texts is one of its texts.
     let config = uploads::config("");
     let (before, rest) = config.split_once("attachment = {").expect("a file's schema");
     let (_, after) = rest.split_once("[[").expect("the next plugin");
@@ -255,7 +256,7 @@ fn schemathesis_finds_none_where_forms_are_taken() {
         "{before}attachment = {{ type = \"object\" }}\n[[{after}"
     ));
     let base = format!("http://{}", host.address());
-    let out = python("openapi_fuzz.py", &[&base, "12", "^/(mail|filetype)$"]);
+    let out = python("openapi_fuzz.py", &[&base, "12", "^/mail$"]);
     assert!(out.contains("No issues found"), "{out}");
 }
 
