@@ -89,8 +89,8 @@ pub fn project(parent: &Path, name: &str, stages: &[Stage], language: Language) 
     project.write_shared()?;
     match language {
         Language::Rust => rust::write(&project)?,
-        Language::JavaScript => script::write_javascript(&project)?,
-        Language::Python => script::write_python(&project)?,
+        Language::JavaScript => script::JAVASCRIPT.write(&project)?,
+        Language::Python => script::PYTHON.write(&project)?,
     }
     Ok(project.dir)
 }

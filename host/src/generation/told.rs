@@ -43,7 +43,7 @@ impl Generation {
         let attachments = ready.plugins.iter().map(|attached| &attached.attachment);
         attachments
             .filter(|attachment| &*attachment.plugin().name == plugin)
-            .any(|attachment| attachment.metrics().iter().any(|(name, _)| *name == metric))
+            .any(|attachment| attachment.metrics().contains_key(metric))
     }
 
     /// Whether there is something of a kind and name, as labels of metrics have them; of a kind that it knows nothing of, there is.

@@ -103,7 +103,8 @@ impl Form {
         if self.is_closed {
             schema["additionalProperties"] = json!(false);
         } else {
-            schema["propertyNames"] = json!({ "minLength": 1 });
+            // A head with others in it cannot be read.
+            schema["propertyNames"] = json!({ "pattern": "^[^\\u0000-\\u001f\\u007f]+$" });
         }
         let about = format!(
             "A form of at most {}, and at most {} parts.",

@@ -6,50 +6,86 @@ use selvedge_plugin::Stage;
 use super::part::{self, Part};
 use super::{File, NewError, Project};
 
-/// What every project in JavaScript has.
-const JAVASCRIPT: [File; 4] = [
-    (
-        "package.json",
-        include_str!("../template/javascript/package.json"),
-    ),
-    (".gitignore", include_str!("../template/javascript/gitignore")),
-    (
-        "jsconfig.json",
-        include_str!("../template/javascript/jsconfig.json"),
-    ),
-    (
-        "selvedge.d.ts",
-        include_str!("../template/javascript/selvedge.d.ts"),
-    ),
-];
+/// How plugins are written in a language.
+pub(super) struct Script {
+    /// What every project has, and its README but for how the sources are laid out.
+    files: &'static [File],
+    readme: &'static str,
+    /// The file that exports the stages, and what the README says of it.
+    main: &'static str,
+    exports: &'static str,
+    /// That file where there are several, with `@IMPORTS@`, `@STAGES@` and `@EXPORTS@` for these.
+    several: &'static str,
+    extension: &'static str,
+    module: fn(Stage) -> &'static str,
+    import: fn(&Part) -> String,
+    export: fn(&Part) -> String,
+    /// What stands beside the module of a stream.
+    stream_state: Option<File>,
+}
 
-/// What every project in Python has.
-const PYTHON: [File; 4] = [
-    (
-        "requirements.txt",
-        include_str!("../template/python/requirements.txt"),
-    ),
-    (".gitignore", include_str!("../template/python/gitignore")),
-    (
-        "pyrightconfig.json",
-        include_str!("../template/python/pyrightconfig.json"),
-    ),
-    ("src/selvedge.py", include_str!("../template/python/selvedge.py")),
-];
+/// JavaScript.
+pub(super) const JAVASCRIPT: Script = Script {
+    files: &[
+        (
+            "package.json",
+            include_str!("../template/javascript/package.json"),
+        ),
+        (".gitignore", include_str!("../template/javascript/gitignore")),
+        (
+            "jsconfig.json",
+            include_str!("../template/javascript/jsconfig.json"),
+        ),
+        (
+            "selvedge.d.ts",
+            include_str!("../template/javascript/selvedge.d.ts"),
+        ),
+    ],
+    readme: include_str!("../template/javascript/README.md"),
+    main: "src/plugin.js",
+    exports: "`src/plugin.js` exports each stage, by the name of its interface in `wit/stages.wit`",
+    several: include_str!("../template/javascript/several.js"),
+    extension: "js",
+    module: javascript,
+    import: |part| format!("import * as {0} from \"./{0}.js\";", part.stage.name()),
+    export: |part| {
+        let interface = camel(part.interface());
+        format!("export {{ {interface} }} from \"./{}.js\";", part.stage.name())
+    },
+    stream_state: None,
+};
 
-/// The READMEs, but for how the sources are laid out.
-const JAVASCRIPT_README: &str = include_str!("../template/javascript/README.md");
-const PYTHON_README: &str = include_str!("../template/python/README.md");
-
-/// The module of a stream's state, which has its interface's name, by which componentize-py finds it.
-const STREAM_STATE: File = (
-    "src/stream_postprocessor.py",
-    include_str!("../template/python/stream_postprocessor.py"),
-);
-
-/// What exports several stages.
-const JAVASCRIPT_SEVERAL: &str = include_str!("../template/javascript/several.js");
-const PYTHON_SEVERAL: &str = include_str!("../template/python/several.py");
+/// Python.
+pub(super) const PYTHON: Script = Script {
+    files: &[
+        (
+            "requirements.txt",
+            include_str!("../template/python/requirements.txt"),
+        ),
+        (".gitignore", include_str!("../template/python/gitignore")),
+        (
+            "pyrightconfig.json",
+            include_str!("../template/python/pyrightconfig.json"),
+        ),
+        ("src/selvedge.py", include_str!("../template/python/selvedge.py")),
+    ],
+    readme: include_str!("../template/python/README.md"),
+    main: "src/app.py",
+    exports: "`src/app.py` has a class for each interface that it exports, by its name in `wit/stages.wit`",
+    several: include_str!("../template/python/several.py"),
+    extension: "py",
+    module: python,
+    import: |part| format!("import {}", part.stage.name()),
+    export: |part| {
+        let interface = pascal(part.interface());
+        format!("{interface} = {}.{interface}", part.stage.name())
+    },
+    // componentize-py finds it by its name, which is the interface's.
+    stream_state: Some((
+        "src/stream_postprocessor.py",
+        include_str!("../template/python/stream_postprocessor.py"),
+    )),
+};
 
 /// The module of a stage in JavaScript.
 fn javascript(stage: Stage) -> &'static str {
@@ -76,89 +112,56 @@ fn python(stage: Stage) -> &'static str {
     }
 }
 
-/// Writes what is JavaScript's own.
-pub(super) fn write_javascript(project: &Project<'_>) -> Result<(), NewError> {
-    for (place, text) in JAVASCRIPT {
-        project.write(place, text)?;
+impl Script {
+    /// Writes what is the language's own.
+    pub(super) fn write(&self, project: &Project<'_>) -> Result<(), NewError> {
+        let parts = project.parts.as_slice();
+        for (place, text) in self.files {
+            project.write(place, text)?;
+        }
+        project.write("wit/plugin.wit", &part::world(parts))?;
+        project.write("README.md", &self.readme.replace("@LAYOUT@", &self.layout(parts)))?;
+        let streams = parts.iter().any(|part| part.stage == Stage::Stream);
+        if let Some((place, text)) = self.stream_state.filter(|_| streams) {
+            project.write(place, text)?;
+        }
+        if let [only] = parts {
+            return project.write(self.main, (self.module)(only.stage));
+        }
+        for part in parts {
+            project.write(&self.place(part), (self.module)(part.stage))?;
+        }
+        let names: Vec<&str> = parts.iter().map(|part| part.stage.name()).collect();
+        let text = self
+            .several
+            .replace("@IMPORTS@", &lines(parts, self.import))
+            .replace("@STAGES@", &names.join(", "))
+            .replace("@EXPORTS@", &lines(parts, self.export));
+        project.write(self.main, &text)
     }
-    project.write("wit/plugin.wit", &part::world(&project.parts))?;
-    let exports = "`src/plugin.js` exports each stage, by the name of its interface in `wit/stages.wit`";
-    let readme = JAVASCRIPT_README.replace("@LAYOUT@", &layout(exports, &project.parts, "js"));
-    project.write("README.md", &readme)?;
-    if let [only] = project.parts.as_slice() {
-        return project.write("src/plugin.js", javascript(only.stage));
-    }
-    for part in &project.parts {
-        let stage = part.stage;
-        project.write(&format!("src/{}.js", stage.name()), javascript(stage))?;
-    }
-    let import = |part: &Part| format!("import * as {0} from \"./{0}.js\";", part.stage.name());
-    let export = |part: &Part| {
-        let interface = camel(part.interface());
-        format!("export {{ {interface} }} from \"./{}.js\";", part.stage.name())
-    };
-    let text = JAVASCRIPT_SEVERAL
-        .replace("@IMPORTS@", &lines(&project.parts, import))
-        .replace("@STAGES@", &names(&project.parts))
-        .replace("@EXPORTS@", &lines(&project.parts, export));
-    project.write("src/plugin.js", &text)
-}
 
-/// Writes what is Python's own.
-pub(super) fn write_python(project: &Project<'_>) -> Result<(), NewError> {
-    for (place, text) in PYTHON {
-        project.write(place, text)?;
+    /// The file of a stage, of several.
+    fn place(&self, part: &Part) -> String {
+        format!("src/{}.{}", part.stage.name(), self.extension)
     }
-    project.write("wit/plugin.wit", &part::world(&project.parts))?;
-    let exports =
-        "`src/app.py` has a class for each interface that it exports, by its name in `wit/stages.wit`";
-    let readme = PYTHON_README.replace("@LAYOUT@", &layout(exports, &project.parts, "py"));
-    project.write("README.md", &readme)?;
-    if project.parts.iter().any(|part| part.stage == Stage::Stream) {
-        let (place, text) = STREAM_STATE;
-        project.write(place, text)?;
-    }
-    if let [only] = project.parts.as_slice() {
-        return project.write("src/app.py", python(only.stage));
-    }
-    for part in &project.parts {
-        let stage = part.stage;
-        project.write(&format!("src/{}.py", stage.name()), python(stage))?;
-    }
-    let import = |part: &Part| format!("import {}", part.stage.name());
-    let export = |part: &Part| {
-        let interface = pascal(part.interface());
-        format!("{interface} = {}.{interface}", part.stage.name())
-    };
-    let text = PYTHON_SEVERAL
-        .replace("@IMPORTS@", &lines(&project.parts, import))
-        .replace("@STAGES@", &names(&project.parts))
-        .replace("@EXPORTS@", &lines(&project.parts, export));
-    project.write("src/app.py", &text)
-}
 
-/// How the sources are laid out: what exports the stages and, where they are several, the file of each.
-fn layout(exports: &str, parts: &[Part], extension: &str) -> String {
-    if parts.len() == 1 {
-        return format!("{exports}.");
+    /// How the sources are laid out: what exports the stages and, where they are several, the file of each.
+    fn layout(&self, parts: &[Part]) -> String {
+        if parts.len() == 1 {
+            return format!("{}.", self.exports);
+        }
+        let files = lines(parts, |part| format!("- `{}`", self.place(part)));
+        format!(
+            "{}. Each stage is in a file of its own:\n\n{files}\n",
+            self.exports
+        )
     }
-    let file = |part: &Part| format!("- `src/{}.{extension}`", part.stage.name());
-    format!(
-        "{exports}. Each stage is in a file of its own:\n\n{}\n",
-        lines(parts, file)
-    )
 }
 
 /// A line for each part.
 fn lines(parts: &[Part], line: impl Fn(&Part) -> String) -> String {
     let lines: Vec<String> = parts.iter().map(line).collect();
     lines.join("\n")
-}
-
-/// The stages' names, in a list.
-fn names(parts: &[Part]) -> String {
-    let names: Vec<&str> = parts.iter().map(|part| part.stage.name()).collect();
-    names.join(", ")
 }
 
 /// What WIT calls `stream-postprocessor`, as Python calls a class: `StreamPostprocessor`.
