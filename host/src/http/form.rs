@@ -109,6 +109,7 @@ struct Reader<'a> {
     spool: &'a Spool,
     bounds: &'a Bounds<'a>,
     parts: Vec<Part>,
+    /// All that came under each name, in a list.
     fields: Map<String, Value>,
     text_len: usize,
 }
@@ -196,7 +197,7 @@ impl<'a> Reader<'a> {
             media_type,
             content,
         });
-        self.add(name, described);
+        self.add(name, vec![described]);
         Ok(())
     }
 
@@ -222,13 +223,12 @@ impl<'a> Reader<'a> {
             media_type,
             content,
         });
-        match value {
+        let values = match value {
             // All of a list in one part.
-            Value::Array(items) if self.bounds.uploads.lists.contains(&name) => {
-                items.into_iter().for_each(|item| self.add(name.clone(), item));
-            }
-            value => self.add(name, value),
-        }
+            Value::Array(items) if self.bounds.uploads.lists.contains(&name) => items,
+            value => vec![value],
+        };
+        self.add(name, values);
         Ok(())
     }
 
@@ -251,16 +251,9 @@ impl<'a> Reader<'a> {
         Ok(chunk)
     }
 
-    fn add(&mut self, name: String, value: Value) {
-        match self.fields.get_mut(&name) {
-            None => {
-                self.fields.insert(name, json!([value]));
-            }
-            Some(before) => {
-                if let Value::Array(values) = before {
-                    values.push(value);
-                }
-            }
+    fn add(&mut self, name: String, more: Vec<Value>) {
+        if let Value::Array(values) = self.fields.entry(name).or_insert_with(|| json!([])) {
+            values.extend(more);
         }
     }
 

@@ -40,7 +40,7 @@ additionalProperties = false
 text = {{ type = "string", minLength = 1 }}
 n = {{ type = "integer" }}
 attachment = {{ type = "object", properties = {{ size = {{ maximum = 50000 }}, content_type = {{ enum = ["text/plain", "image/png"] }}, filename = {{ type = "string", maxLength = 12 }} }} }}
-tags = {{ type = "array", items = {{ type = "string" }} }}
+tags = {{ type = "array", minItems = 1, items = {{ type = "string" }} }}
 [[endpoints.mail.plugins]]
 use = "prompt-template"
 config = {{ template = "{{{{ text }}}}" }}
@@ -115,6 +115,8 @@ fn fields_and_files_of_a_form_are_what_plugins_see_as_json() {
         let heads = format!("name=\"{name}\"; filename=\"{file}\"\r\ncontent-type: application/json");
         part(heads, value)
     };
+    let none = post("/mail", &[text(spam), in_json("tags", "blob", "[]")]).problem();
+    assert_eq!(none["loc"], json!(["body", "tags"]), "{none}");
     let whole = in_json("tags", "blob", r#"["b", "c"]"#);
     let answer = post("/mail", &[tag("a"), text(spam), in_json("n", "blob", "7"), whole]);
     assert_eq!(answer.status, 200, "{}", answer.json());
