@@ -32,6 +32,8 @@ async fn hold(count: usize, name: &str, config: Value) {
     let cache = tempfile::tempdir().expect("a temporary folder");
     let sandbox = Sandbox::new(SandboxOptions {
         instances_max: count,
+        // What an instance may write to is counted, though most of it stays the snapshot's.
+        memory_total_max: Some(64 << 30),
         ..SandboxOptions::new(cache.path().join("cache"))
     });
     let attachment = attach(&sandbox.expect("a sandbox"), name, config).await;

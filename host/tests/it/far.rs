@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::client;
 use crate::host::{TestHost, root};
 
 /// A node whose endpoints are other servers: each an endpoint's name with its `upstream`.
@@ -103,6 +104,24 @@ impl LlamaCpp {
         let drain = std::thread::Builder::new().spawn(move || lines.for_each(drop));
         drain.expect("a thread");
         Self(child, address)
+    }
+
+    /// Its own answer to a chat, with no node between.
+    pub(crate) fn chat(&self, body: &str) -> Value {
+        let mut stream = TcpStream::connect(self.1).expect("it listens");
+        let head = client::head(
+            "POST",
+            "/v1/chat/completions",
+            &[("content-type", "application/json")],
+            body.len(),
+        );
+        stream
+            .write_all(&[&head, body.as_bytes()].concat())
+            .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 }
 

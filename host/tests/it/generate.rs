@@ -340,11 +340,11 @@ pub(crate) fn agrees(found: &str, alone: &str) -> bool {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn rows_are_alike() -> bool {
+pub(crate) fn rows_are_alike() -> bool {
     std::is_x86_feature_detected!("avx512f")
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn rows_are_alike() -> bool {
+pub(crate) fn rows_are_alike() -> bool {
     false
 }

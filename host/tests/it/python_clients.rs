@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::generate::rows_are_alike;
 use crate::host::{TestHost, demo, demo_config, root};
 
 /// Runs a script of `host/tests/python` with arguments; what it prints.
@@ -24,7 +25,20 @@ pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
 #[test]
 fn the_openai_client_chats_whole_and_bit_by_bit_and_sees_its_own_errors() {
     let host = TestHost::start(&demo_config("\n[endpoints.plain]\nmodel = \"smollm2\"\n"));
-    let out = python("openai_chat.py", &[&format!("http://{}/v1", host.address())]);
+    openai_chat(&host);
+}
+
+/// Lets OpenAI's client chat with a host.
+pub(crate) fn openai_chat(host: &TestHost) {
+    let rows = if rows_are_alike() {
+        "rows are alike"
+    } else {
+        "rows differ"
+    };
+    let out = python(
+        "openai_chat.py",
+        &[&format!("http://{}/v1", host.address()), rows],
+    );
     assert!(out.contains("all is well"), "{out}");
 }
 

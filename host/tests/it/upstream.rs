@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::far::{LlamaCpp, ask, proxy, streamed, upstream};
 use crate::host::{TestHost, demo, demo_config, root};
-use crate::python_clients::python;
+use crate::python_clients::openai_chat;
 
 #[test]
 fn every_dialect_goes_out_in_the_words_of_either_kind() {
@@ -117,8 +117,7 @@ fn openai_s_own_client_sees_no_difference_between_a_node_and_one_in_front_of_it(
         ("plain", upstream("openai", far.address(), "plain")),
         ("embed", embed),
     ]);
-    let out = python("openai_chat.py", &[&format!("http://{}/v1", near.address())]);
-    assert!(out.contains("all is well"), "{out}");
+    openai_chat(&near);
 }
 
 #[test]
@@ -152,13 +151,19 @@ fn llama_cpp_s_server_chats_whole_and_bit_by_bit() {
         .post("/v1/chat/completions", ask("llama", json!({ "max_tokens": 24 })))
         .json();
     let text = whole["choices"][0]["message"]["content"].as_str().expect("text");
-    assert!(text.contains("1. "), "{whole}");
-    assert_eq!(whole["choices"][0]["finish_reason"], "stop", "{whole}");
+    // What it says when it is asked itself; its words depend on the processor.
+    let own = llama.chat(&ask("smollm2", json!({ "max_tokens": 24 })));
+    assert!(text.len() > 20, "{whole}");
+    assert_eq!(own["choices"][0]["message"]["content"], text, "{own}");
+    assert_eq!(
+        own["choices"][0]["finish_reason"], whole["choices"][0]["finish_reason"],
+        "{own} {whole}"
+    );
     // It tells no counts with a stream; the pieces stand for them.
     assert!(
         whole["usage"]["completion_tokens"]
             .as_u64()
-            .is_some_and(|count| (8..24).contains(&count)),
+            .is_some_and(|count| (8..=24).contains(&count)),
         "{whole}"
     );
     let (said, raw) = streamed(&near, &ask("llama", json!({ "max_tokens": 24, "stream": true })));
