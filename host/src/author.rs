@@ -307,6 +307,7 @@ async fn attach(
         grants: stubs.grants,
         vocabulary: None,
         start: Start::Snapshot,
+        reuse: 1,
         spent: Some(Arc::clone(&spent)),
         clock: Some(Clock::default()),
     };

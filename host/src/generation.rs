@@ -364,6 +364,7 @@ async fn attach_plugin(
             Startup::Snapshot => Start::Snapshot,
             Startup::Configure => Start::ConfigureEach,
         },
+        reuse: settings.instances.reuse,
     };
     let attachment = sandbox
         .attach(plugin, options)

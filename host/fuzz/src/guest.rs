@@ -82,6 +82,7 @@ impl Sandboxed {
                 grants: Grants::default(),
                 spent: None,
                 start: Start::Snapshot,
+                reuse: 1,
                 clock: None,
                 vocabulary: None,
             };

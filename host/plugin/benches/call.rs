@@ -125,6 +125,7 @@ async fn attach(sandbox: &Sandbox, start: Start) -> Attachment {
         spent: None,
         clock: None,
         start,
+        reuse: 1,
     };
     sandbox.attach(&plugin, options).await.expect("attached")
 }

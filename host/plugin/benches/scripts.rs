@@ -1,5 +1,5 @@
 //! What a call of a plugin in JavaScript and in Python costs: a fresh instance, the call, the instance dropped; from its snapshot, and
-//! configured each time. Prints medians of rounds in turn: `cargo xtask bench --bench scripts`.
+//! configured each time; and with instances that serve 1,000 calls each. Prints medians of rounds in turn: `cargo xtask bench --bench scripts`.
 
 #![expect(clippy::print_stdout, reason = "what a bench is for")]
 
@@ -31,25 +31,25 @@ async fn measure() {
     let crm = json!({ "url": "https://crm.example/", "instruction": "Answer shortly.", "facts": ["name"] });
     let calibrate = json!({ "temperature": 2, "margin": 0.2 });
     let mut benches = Vec::new();
-    for start in [Start::Snapshot, Start::ConfigureEach] {
-        benches.push((
-            "JavaScript, crm",
-            start,
-            attach(&sandbox, "crm", &crm, start).await,
-        ));
-        let attached = attach(&sandbox, "calibrate", &calibrate, start).await;
-        benches.push(("Python, calibrate", start, attached));
+    for (how, start, reuse) in [
+        ("snapshot", Start::Snapshot, 1),
+        ("configured", Start::ConfigureEach, 1),
+        ("reused", Start::Snapshot, 1000),
+    ] {
+        let attached = attach(&sandbox, "crm", &crm, (start, reuse)).await;
+        benches.push(("JavaScript, crm", how, attached));
+        let attached = attach(&sandbox, "calibrate", &calibrate, (start, reuse)).await;
+        benches.push(("Python, calibrate", how, attached));
     }
     for _ in 0..ROUNDS {
-        for (name, start, attachment) in &benches {
+        for (name, how, attachment) in &benches {
             let (median, p99) = round(attachment).await;
-            let start = format!("{start:?}");
-            println!("{name:<20} {start:<14} median {median:>10.1?}   p99 {p99:>10.1?}");
+            println!("{name:<20} {how:<14} median {median:>10.1?}   p99 {p99:>10.1?}");
         }
     }
 }
 
-async fn attach(sandbox: &Sandbox, name: &str, config: &Value, start: Start) -> Attachment {
+async fn attach(sandbox: &Sandbox, name: &str, config: &Value, (start, reuse): (Start, u32)) -> Attachment {
     let dist = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist");
     let bytes = std::fs::read(dist.join(format!("{name}.wasm"))).expect("built by `cargo xtask plugins`");
     let grants = Grants {
@@ -72,6 +72,7 @@ async fn attach(sandbox: &Sandbox, name: &str, config: &Value, start: Start) -> 
         spent: None,
         clock: None,
         start,
+        reuse,
     };
     sandbox.attach(&plugin, options).await.expect("attached")
 }

@@ -130,6 +130,7 @@ async fn attach(sandbox: &Sandbox, name: &str, config: Value) -> Attachment {
         spent: None,
         clock: None,
         start: Start::Snapshot,
+        reuse: 1,
     };
     sandbox
         .attach(&Arc::new(plugin), options)

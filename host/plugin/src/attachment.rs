@@ -18,6 +18,7 @@ use crate::error::{CallError, Fault};
 use crate::grant::Grants;
 use crate::inspect::{Plugin, Stage};
 use crate::limits::Limits;
+use crate::reuse::{Held, Waiting};
 use crate::room::Slot;
 use crate::sandbox::Shared;
 use crate::span;
@@ -43,6 +44,9 @@ pub struct AttachOptions {
     pub vocabulary: Option<Arc<Vocabulary>>,
     /// How its instances are to start.
     pub start: Start,
+    /// Requests that one instance serves, one after the other, unless it fails before. Default 1: each has its own, and finds
+    /// nothing of another's. Streams and observers always have their own.
+    pub reuse: u32,
     /// Who wants to know what its calls take of its limits. A node that serves does not.
     pub spent: Option<Arc<Spent>>,
     /// The plugin's clocks, where they are not the machine's.
@@ -87,8 +91,7 @@ pub(crate) struct Linked {
 }
 
 impl Linked {
-    pub(crate) async fn validate(&self, request: &Arc<Request>) -> Result<Verdict, Fault> {
-        let mut live = Live::start(self, request).await?;
+    pub(crate) async fn validate(&self, live: &mut Live, request: &Request) -> Result<Verdict, Fault> {
         let outcome = self
             .stages
             .validate(&mut live.store, &live.instance, request)
@@ -96,18 +99,12 @@ impl Linked {
         self.answer(&mut live.store, outcome)
     }
 
-    pub(crate) async fn render(
-        &self,
-        request: &Arc<Request>,
-        so_far: Option<Rendered>,
-    ) -> Result<Rendered, Fault> {
-        let mut live = Live::start(self, request).await?;
+    pub(crate) async fn render(&self, live: &mut Live, so_far: Option<Rendered>) -> Result<Rendered, Fault> {
         let outcome = self.stages.render(&mut live.store, &live.instance, so_far).await;
         self.answer(&mut live.store, outcome)
     }
 
-    pub(crate) async fn process(&self, request: &Arc<Request>, done: Completion) -> Result<Action, Fault> {
-        let mut live = Live::start(self, request).await?;
+    pub(crate) async fn process(&self, live: &mut Live, done: Completion) -> Result<Action, Fault> {
         let outcome = self.stages.process(&mut live.store, &live.instance, done).await;
         self.answer(&mut live.store, outcome)
     }
@@ -141,14 +138,16 @@ pub struct Started {
 pub struct Attachment {
     plugin: Arc<Plugin>,
     pub(crate) linked: Arc<Linked>,
+    waiting: Arc<Waiting>,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Attachment {
-    pub(crate) fn new(plugin: Arc<Plugin>, linked: Linked, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(plugin: Arc<Plugin>, linked: Linked, waiting: Waiting, shared: Arc<Shared>) -> Self {
         Self {
             plugin,
             linked: Arc::new(linked),
+            waiting: Arc::new(waiting),
             shared,
         }
     }
@@ -163,6 +162,12 @@ impl Attachment {
     #[must_use]
     pub fn startup(&self) -> &Startup {
         &self.linked.startup
+    }
+
+    /// Requests that one of its instances serves at most.
+    #[must_use]
+    pub fn reuse(&self) -> u32 {
+        self.waiting.reuse()
     }
 
     /// Whether the plugin exports a stage.
@@ -191,8 +196,8 @@ impl Attachment {
     ///
     /// Where the plugin failed, trapped or went over a limit.
     pub async fn validate(&self, request: &Arc<Request>) -> Result<Verdict, CallError> {
-        self.timed(Stage::Validate, request, self.linked.validate(request))
-            .await
+        let call = async |live: &mut Live| self.linked.validate(live, request).await;
+        self.served(Stage::Validate, request, call).await
     }
 
     /// Stage 2: what the model is given. `so_far` is what the templater before it rendered.
@@ -205,8 +210,8 @@ impl Attachment {
         request: &Arc<Request>,
         so_far: Option<Rendered>,
     ) -> Result<Rendered, CallError> {
-        self.timed(Stage::Template, request, self.linked.render(request, so_far))
-            .await
+        let call = async |live: &mut Live| self.linked.render(live, so_far).await;
+        self.served(Stage::Template, request, call).await
     }
 
     /// Stage 3 on a whole result.
@@ -215,8 +220,8 @@ impl Attachment {
     ///
     /// Where the plugin failed, trapped or went over a limit.
     pub async fn process(&self, request: &Arc<Request>, done: Completion) -> Result<Action, CallError> {
-        self.timed(Stage::Postprocess, request, self.linked.process(request, done))
-            .await
+        let call = async |live: &mut Live| self.linked.process(live, done).await;
+        self.served(Stage::Postprocess, request, call).await
     }
 
     /// Stage 4: events of requests that are over, in an instance of the observers' own pool. What it did before it failed it
@@ -255,21 +260,41 @@ impl Attachment {
     }
 
     /// A call for a request, which is told how long it took.
-    async fn timed<T>(
+    async fn served<T>(
         &self,
         stage: Stage,
-        request: &Request,
-        call: impl Future<Output = Result<T, Fault>>,
+        request: &Arc<Request>,
+        call: impl AsyncFnOnce(&mut Live) -> Result<T, Fault>,
     ) -> Result<T, CallError> {
         let started = Instant::now();
         let plugin = &self.linked.identity.plugin;
         let span = span::span(plugin, stage);
-        let result = self.opened(call).instrument(span.clone()).await;
+        let result = self.held(request, call).instrument(span.clone()).await;
         let result = result.inspect_err(|fault| span::failed(&span, fault));
         request.timings.add(stage.name(), plugin, started.elapsed());
-        result
-            .map(|(_slot, done)| done)
-            .map_err(|fault| self.error(fault))
+        result.map_err(|fault| self.error(fault))
+    }
+
+    /// A call on an instance that waits, or else on a fresh one, for which a place is waited for; it ends at the deadline on the
+    /// clock.
+    async fn held<T>(
+        &self,
+        request: &Arc<Request>,
+        call: impl AsyncFnOnce(&mut Live) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let wall_time = self.linked.identity.limits.wall_time;
+        let deadline = tokio::time::Instant::now() + wall_time;
+        let mut held = match self.waiting.take() {
+            Some(held) => held,
+            None => Held::new(self.shared.slots.take(self.linked.memories, deadline).await?),
+        };
+        let call = async {
+            let live = held.live(&self.linked, request).await?;
+            call(live).await
+        };
+        let answer = self.until(deadline, wall_time, call).await?;
+        self.waiting.give(held);
+        Ok(answer)
     }
 
     /// A call for which an instance is started: waits for one to be free, and ends at the deadline on the clock. With what it

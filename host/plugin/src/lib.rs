@@ -55,6 +55,7 @@ mod journal;
 mod link;
 mod log_stream;
 mod mutation;
+mod reuse;
 mod room;
 mod snapshot;
 mod span;

@@ -1,16 +1,16 @@
 //! A plugin's standard output and error: complete lines become log lines in its name, up to its limit; it never traps.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::state::{Identity, LOG_CUT, take_log};
-use crate::value::{Request, cut};
+use crate::state::Identity;
+use crate::value::{Request, cut, safe};
 
 /// How much a line matters.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     Trace,
     Debug,
@@ -48,66 +48,158 @@ impl Level {
     }
 }
 
-/// One of the two streams. All handles on it share the line in progress and what is left of the limit.
-#[derive(Clone)]
-pub(crate) struct LogStream {
-    level: Level,
+/// What the last line says where the rest of a call's log is dropped.
+pub(crate) const LOG_CUT: &str = " [the rest is beyond `limits.log` and is dropped]";
+
+/// What a line costs besides its text, so that empty lines are not free.
+const LOG_LINE_COST: usize = 32;
+
+/// What a store logs: in whose name, for which request, and how much it still may. All handles on its streams share it.
+pub(crate) struct Log {
     identity: Arc<Identity>,
-    request: Option<Arc<Request>>,
-    left: Arc<Mutex<usize>>,
-    line: Arc<Mutex<Vec<u8>>>,
+    now: Mutex<Now>,
 }
 
-impl LogStream {
-    pub(crate) fn new(
-        level: Level,
-        identity: Arc<Identity>,
-        request: Option<Arc<Request>>,
-        left: Arc<Mutex<usize>>,
-    ) -> Self {
+struct Now {
+    request: Option<Arc<Request>>,
+    /// Bytes that may still be logged.
+    left: usize,
+    /// Lines in progress on standard output and error.
+    out: Vec<u8>,
+    error: Vec<u8>,
+}
+
+impl Log {
+    pub(crate) fn new(identity: &Arc<Identity>, request: Option<&Arc<Request>>) -> Self {
         Self {
-            level,
-            identity,
-            request,
-            left,
-            line: Arc::default(),
+            identity: Arc::clone(identity),
+            now: Mutex::new(Now {
+                request: request.cloned(),
+                left: identity.limits.log,
+                out: Vec::new(),
+                error: Vec::new(),
+            }),
         }
     }
 
-    /// Keeps a line until its end, and at most as much of it as may be logged at all.
-    fn take(&self, bytes: &[u8]) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Another request: what the one before it left unfinished is logged in its name, and the limit begins anew.
+    pub(crate) fn begin(&self, request: &Arc<Request>) {
+        let mut now = self.now();
+        now.finish(&self.identity);
+        now.request = Some(Arc::clone(request));
+        now.left = self.identity.limits.log;
+    }
+
+    /// Takes a line of `len` bytes out of what may still be logged: how much of it, and whether it is the last. None where
+    /// nothing is left.
+    pub(crate) fn take(&self, len: usize) -> Option<(usize, bool)> {
+        self.now().take(len)
+    }
+
+    /// Bytes that were logged, for the request that there is now.
+    pub(crate) fn used(&self) -> usize {
+        self.identity.limits.log.saturating_sub(self.now().left)
+    }
+
+    /// Logs a message, made safe for a log.
+    pub(crate) fn write(&self, level: Level, message: &str) {
+        let mut now = self.now();
+        if let Some((len, last)) = now.take(message.len()) {
+            let end = if last { LOG_CUT } else { "" };
+            let message = safe(message, len) + end;
+            level.emit(&self.identity, now.id(), &message);
+        }
+    }
+
+    /// Takes what is printed: keeps a line until its end, and at most as much of it as may be logged at all.
+    fn print(&self, level: Level, bytes: &[u8]) {
+        let mut now = self.now();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let line = now.line(level);
             let room = self.identity.limits.log.saturating_sub(line.len());
             line.extend_from_slice(&piece[..piece.len().min(room)]);
             if piece.ends_with(b"\n") {
-                self.emit(&line);
-                line.clear();
+                now.emit(level, &self.identity);
             }
         }
     }
 
-    fn emit(&self, line: &[u8]) {
-        let text = String::from_utf8_lossy(line.trim_ascii_end());
-        let Some((len, last)) = take_log(&self.left, text.len()) else {
-            return;
-        };
-        let request = self.request.as_ref().map_or("", |request| request.id.as_str());
-        let end = if last { LOG_CUT } else { "" };
-        let text = cut(&text, len).escape_debug();
-        self.level.emit(&self.identity, request, &format!("{text}{end}"));
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for LogStream {
-    /// A last line without its newline is logged with the last handle.
-    fn drop(&mut self) {
-        if let Some(line) = Arc::get_mut(&mut self.line) {
-            let line = std::mem::take(line.get_mut().unwrap_or_else(PoisonError::into_inner));
-            if !line.is_empty() {
-                self.emit(&line);
+impl Now {
+    fn take(&mut self, len: usize) -> Option<(usize, bool)> {
+        let left = self.left;
+        if left == 0 {
+            return None;
+        }
+        let share = len.min(left.saturating_sub(LOG_LINE_COST));
+        let last = share < len || left <= len + LOG_LINE_COST;
+        self.left = if last { 0 } else { left - len - LOG_LINE_COST };
+        Some((share, last))
+    }
+
+    fn id(&self) -> &str {
+        self.request.as_ref().map_or("", |request| request.id.as_str())
+    }
+
+    fn line(&mut self, level: Level) -> &mut Vec<u8> {
+        match level {
+            PRINTED => &mut self.out,
+            _ => &mut self.error,
+        }
+    }
+
+    /// Logs the line in progress, and begins the next.
+    fn emit(&mut self, level: Level, identity: &Identity) {
+        let mut line = std::mem::take(self.line(level));
+        let text = String::from_utf8_lossy(line.trim_ascii_end());
+        if let Some((len, last)) = self.take(text.len()) {
+            let end = if last { LOG_CUT } else { "" };
+            let text = cut(&text, len).escape_debug();
+            level.emit(identity, self.id(), &format!("{text}{end}"));
+        }
+        drop(text);
+        line.clear();
+        *self.line(level) = line;
+    }
+
+    /// Logs last lines that have no newline.
+    fn finish(&mut self, identity: &Identity) {
+        for level in [PRINTED, COMPLAINED] {
+            if !self.line(level).is_empty() {
+                self.emit(level, identity);
             }
         }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let now = self.now.get_mut().unwrap_or_else(PoisonError::into_inner);
+        now.finish(&self.identity);
+    }
+}
+
+/// The level of standard output.
+pub(crate) const PRINTED: Level = Level::Info;
+
+/// The level of standard error.
+pub(crate) const COMPLAINED: Level = Level::Warn;
+
+/// One of the two streams.
+#[derive(Clone)]
+pub(crate) struct LogStream {
+    level: Level,
+    log: Arc<Log>,
+}
+
+impl LogStream {
+    pub(crate) fn new(level: Level, log: &Arc<Log>) -> Self {
+        let log = Arc::clone(log);
+        Self { level, log }
     }
 }
 
@@ -130,7 +222,7 @@ impl StdoutStream for LogStream {
 
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes);
+        self.log.print(self.level, &bytes);
         Ok(())
     }
 

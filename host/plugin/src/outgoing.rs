@@ -4,7 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,8 @@ use tracing::Instrument;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use crate::grant::Origin;
-use crate::state::{Identity, Phase, take_log};
+use crate::log_stream::Log;
+use crate::state::{Identity, Phase};
 use crate::value::cut;
 
 /// A body that comes bit by bit.
@@ -96,11 +97,11 @@ pub(crate) struct Hooks {
     pub(crate) identity: Arc<Identity>,
     pub(crate) phase: Phase,
     /// What the call may still log.
-    log_left: Arc<Mutex<usize>>,
+    log: Arc<Log>,
 }
 
 impl Http {
-    pub(crate) fn new(identity: &Arc<Identity>, phase: Phase, log_left: &Arc<Mutex<usize>>) -> Self {
+    pub(crate) fn new(identity: &Arc<Identity>, phase: Phase, log: &Arc<Log>) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELDS_LEN_MAX);
         let identity = Arc::clone(identity);
@@ -109,7 +110,7 @@ impl Http {
             hooks: Hooks {
                 identity,
                 phase,
-                log_left: Arc::clone(log_left),
+                log: Arc::clone(log),
             },
         }
     }
@@ -128,7 +129,7 @@ impl WasiHttpHooks for Hooks {
         let caller = Self {
             identity: Arc::clone(&self.identity),
             phase: self.phase,
-            log_left: Arc::clone(&self.log_left),
+            log: Arc::clone(&self.log),
         };
         let sent = async move {
             let response = caller.send(request, options.unwrap_or_default()).await?;
@@ -184,7 +185,7 @@ impl Hooks {
             uri.scheme_str().unwrap_or_default(),
             uri.host().unwrap_or_default()
         );
-        if let Some((len, _)) = take_log(&self.log_left, place.len()) {
+        if let Some((len, _)) = self.log.take(place.len()) {
             let place = cut(&place, len);
             tracing::warn!(target: "plugin", plugin, endpoint, place, "a call to a host that is not granted (`allow = {{ http = [..] }}`)");
         }

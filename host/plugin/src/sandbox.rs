@@ -19,6 +19,7 @@ use crate::error::LoadError;
 use crate::grant::Grants;
 use crate::inspect::Plugin;
 use crate::link;
+use crate::reuse::{Waiting, WaitingRoom};
 use crate::room::{self, Budget, Room, Slots};
 use crate::snapshot::Workshop;
 use crate::state::{Identity, Metrics, State};
@@ -87,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) slots: Slots,
     pub(crate) observers: Semaphore,
     budget: Arc<Budget>,
+    waiting_room: Arc<WaitingRoom>,
     room: Room,
     engine: Engine,
     compiler: Compiler,
@@ -118,6 +120,7 @@ impl Sandbox {
         let slots = Slots::new(&room, pooled);
         let observers = Semaphore::new(options.observers_max);
         let budget = Arc::new(Budget::new(room.memory_max));
+        let waiting_room = Arc::new(WaitingRoom::new(room.instances_max, room.memory_max));
         let journals_dir = options.journals_dir.as_path().into();
         let compilations = AtomicU64::new(0);
         let compiling = Mutex::default();
@@ -126,6 +129,7 @@ impl Sandbox {
             slots,
             observers,
             budget,
+            waiting_room,
             room,
             journals_dir,
             engine,
@@ -238,7 +242,8 @@ impl Sandbox {
         };
         let (component, startup) = self.component(&workshop, options.start)?;
         let linked = workshop.link(&component, startup)?;
-        Ok(Attachment::new(plugin, linked, Arc::clone(shared)))
+        let waiting = Waiting::new(options.reuse, &shared.waiting_room);
+        Ok(Attachment::new(plugin, linked, waiting, Arc::clone(shared)))
     }
 
     /// The component of an attachment, from the cache or made.

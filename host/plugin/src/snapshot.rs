@@ -14,7 +14,7 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 use crate::abi::v0_1::Stages;
 use crate::attachment::{Linked, Start, Startup};
 use crate::cache::{Cache, Key};
-use crate::call::{classify, store};
+use crate::call::{Live, classify, store};
 use crate::compiler::Compiler;
 use crate::error::{Fault, LoadError};
 use crate::inspect::{Plugin, hex};
@@ -232,10 +232,14 @@ async fn replay(linked: &Linked, self_test: &SelfTest) -> Vec<String> {
         finish: Finish::Stop,
         usage: Usage::default(),
     };
+    let live = async || Live::start(linked, &request).await;
+    let validated = async { linked.validate(&mut live().await?, &request).await };
+    let rendered = async { linked.render(&mut live().await?, None).await };
+    let processed = async { linked.process(&mut live().await?, done).await };
     vec![
-        format!("{:?}", linked.validate(&request).await),
-        format!("{:?}", linked.render(&request, None).await),
-        format!("{:?}", linked.process(&request, done).await),
+        format!("{:?}", validated.await),
+        format!("{:?}", rendered.await),
+        format!("{:?}", processed.await),
     ]
 }
 

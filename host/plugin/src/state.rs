@@ -16,12 +16,12 @@ use crate::clock::{CoarseMonotonicClock, CoarseWallClock};
 use crate::error::Fault;
 use crate::grant::Grants;
 use crate::limits::Limits;
-use crate::log_stream::{Level, LogStream};
+use crate::log_stream::{COMPLAINED, Level, Log, LogStream, PRINTED};
 use crate::outgoing::Http;
 use crate::room::Budget;
 use crate::spent::{Spent, Tally};
 use crate::ticker::TICK;
-use crate::value::{Request, safe};
+use crate::value::Request;
 use crate::vocabulary::Vocabulary;
 
 /// Who the plugin is and what it may have: one for each attachment, shared by its stores.
@@ -110,7 +110,7 @@ pub(crate) struct State {
     pub(crate) entropy_drawn: bool,
     wasi: Option<WasiCtx>,
     http: Option<Box<Http>>,
-    log_left: Arc<Mutex<usize>>,
+    pub(crate) log: Arc<Log>,
 }
 
 /// What an instance has used, against its limits.
@@ -141,7 +141,7 @@ impl State {
         table.set_max_capacity(limits.handles);
         Self {
             usage: Usage::new(&identity, time_max),
-            log_left: Arc::new(Mutex::new(limits.log)),
+            log: Arc::new(Log::new(&identity, request.as_ref())),
             identity,
             request,
             phase,
@@ -164,6 +164,20 @@ impl State {
         self.usage.begin(self.phase.time_max(&self.identity.limits));
     }
 
+    /// Another request, on an instance that has served one: all that its call takes is counted anew but for what the instance has
+    /// by now.
+    pub(crate) fn serve(&mut self, request: &Arc<Request>) {
+        self.log.begin(request);
+        self.request = Some(Arc::clone(request));
+    }
+
+    /// Whether at least half is left of the handles that it may have, and of the memory that it could grow by from `first` on.
+    pub(crate) fn has_half_left(&mut self, first: usize) -> bool {
+        let (usage, handles) = (&self.usage, self.identity.limits.handles);
+        let grown = usage.memory.saturating_sub(first);
+        grown <= usage.memory_max.saturating_sub(first) / 2 && self.table.iter_mut().count() <= handles / 2
+    }
+
     /// Takes bytes of the host's memory that the plugin has made it hold, against the plugin's own memory.
     ///
     /// # Errors
@@ -181,20 +195,7 @@ impl State {
 
     /// Logs a line in the plugin's name; control characters are escaped, and what is beyond the limit is dropped.
     pub(crate) fn write_log(&self, level: Level, message: &str) {
-        if let Some(message) = self.log_share(message) {
-            let request = self.request.as_ref().map_or("", |request| request.id.as_str());
-            level.emit(&self.identity, request, &message);
-        }
-    }
-
-    /// What of a message is still within the limit, made safe for a log.
-    fn log_share(&self, message: &str) -> Option<String> {
-        let (len, last) = take_log(&self.log_left, message.len())?;
-        let mut safe = safe(message, len);
-        if last {
-            safe.push_str(LOG_CUT);
-        }
-        Some(safe)
+        self.log.write(level, message);
     }
 
     /// One more tick in which the plugin ran. Gives how many its call has had.
@@ -214,16 +215,9 @@ impl State {
     /// The WASI context: no arguments, environment, files or network; what is printed is logged.
     pub(crate) fn wasi(&mut self) -> &mut WasiCtx {
         self.wasi.get_or_insert_with(|| {
-            let stream = |level| {
-                LogStream::new(
-                    level,
-                    Arc::clone(&self.identity),
-                    self.request.clone(),
-                    Arc::clone(&self.log_left),
-                )
-            };
+            let stream = |level| LogStream::new(level, &self.log);
             let mut builder = WasiCtxBuilder::new();
-            builder.stdout(stream(Level::Info)).stderr(stream(Level::Warn));
+            builder.stdout(stream(PRINTED)).stderr(stream(COMPLAINED));
             builder
                 .allow_tcp(false)
                 .allow_udp(false)
@@ -238,25 +232,6 @@ impl State {
     }
 }
 
-/// What the last line says where the rest of a call's log is dropped.
-pub(crate) const LOG_CUT: &str = " [the rest is beyond `limits.log` and is dropped]";
-
-/// What a line costs besides its text, so that empty lines are not free.
-const LOG_LINE_COST: usize = 32;
-
-/// Takes a line of `len` bytes out of what a call may still log: how much of it, and whether it is the last. None where
-/// nothing is left.
-pub(crate) fn take_log(left: &Mutex<usize>, len: usize) -> Option<(usize, bool)> {
-    let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-    if *left == 0 {
-        return None;
-    }
-    let share = len.min(left.saturating_sub(LOG_LINE_COST));
-    let last = share < len || *left <= len + LOG_LINE_COST;
-    *left = if last { 0 } else { *left - len - LOG_LINE_COST };
-    Some((share, last))
-}
-
 impl Drop for State {
     fn drop(&mut self) {
         let Some(spent) = self
@@ -267,12 +242,11 @@ impl Drop for State {
         else {
             return;
         };
-        let left = *self.log_left.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = &self.usage;
         spent.add(&Tally {
             memory: usage.memory,
             time_ms: usage.ticks_most.max(usage.ticks),
-            log: self.identity.limits.log.saturating_sub(left),
+            log: self.log.used(),
             table_elements: usage.table_elements,
             calls: 1,
             given: usage.given as u64,
@@ -301,7 +275,7 @@ impl WasiHttpView for State {
         let (identity, phase) = (&self.identity, self.phase);
         let http = self
             .http
-            .get_or_insert_with(|| Box::new(Http::new(identity, phase, &self.log_left)));
+            .get_or_insert_with(|| Box::new(Http::new(identity, phase, &self.log)));
         http.hooks.phase = phase;
         WasiHttpCtxView {
             hooks: &mut http.hooks,
@@ -332,6 +306,11 @@ impl Usage {
         };
         usage.begin(time_max);
         usage
+    }
+
+    /// Bytes that its memories have, with what the host holds for it.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
     }
 
     fn take(&mut self, bytes: usize) -> Result<(), Fault> {

@@ -275,6 +275,10 @@ fn check_plugins(sections: &Sections, found: &mut Findings<'_>) {
     for (name, plugin) in &sections.plugins {
         check_name(&format!("plugins.{name}"), name, found);
         check_allow(name, plugin, sections, found);
+        found.at_least_one(
+            format!("plugins.{name}.instances.reuse"),
+            plugin.instances.reuse as usize,
+        );
         let limits = plugin.limits();
         let key = |field: &str| format!("plugins.{name}.limits.{field}");
         let times = [

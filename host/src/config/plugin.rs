@@ -22,6 +22,23 @@ pub struct Plugin {
     /// How its instances start. Default `snapshot`.
     #[serde(default)]
     pub startup: Startup,
+    /// How many requests an instance is for.
+    #[serde(default)]
+    pub instances: Instances,
+}
+
+/// How many requests an instance is for.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Instances {
+    /// Requests that one instance serves, one after the other. Default 1: none finds in the plugin's memory what another left.
+    pub reuse: u32,
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        Self { reuse: 1 }
+    }
 }
 
 /// How instances start.

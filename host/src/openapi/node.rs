@@ -99,9 +99,10 @@ fn readiness() -> Value {
     let plugin = object(
         json!({
             "name": text(), "stages": array(text()), "digest": text(), "startup": { "enum": ["snapshot", "configure"] },
+            "reuse": described(json!({ "type": "integer", "minimum": 1 }), "Requests that one instance serves."),
             "note": { "type": ["string", "null"] },
         }),
-        &["name", "stages", "digest", "startup"],
+        &["name", "stages", "digest", "startup", "reuse"],
     );
     let endpoint = object(
         json!({

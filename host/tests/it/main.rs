@@ -33,6 +33,7 @@ mod openapi;
 mod python_clients;
 mod receiver;
 mod reload;
+mod reuse;
 mod scripts;
 mod tls;
 mod tokens;

@@ -77,10 +77,13 @@ fn state() -> String {
     )
 }
 
-fn crm_node(crm: SocketAddr, model: SocketAddr, allow: &str) -> TestHost {
+/// Instances as they are by default, and such as serve several requests.
+const INSTANCES: [&str; 2] = ["", "instances = { reuse = 3 }\n"];
+
+fn crm_node(crm: SocketAddr, model: SocketAddr, allow: &str, instances: &str) -> TestHost {
     let config = format!(
         "{}[models.m]\nupstream = {{ kind = \"ollama\", url = \"http://{model}\", model = \"m\" }}\n\
-         [plugins.crm]\npath = \"{}\"\nallow = {{ http = [{allow}], secrets = {{ CRM_TOKEN = \"t\u{f6}ken\" }} }}\n\
+         [plugins.crm]\npath = \"{}\"\nallow = {{ http = [{allow}], secrets = {{ CRM_TOKEN = \"t\u{f6}ken\" }} }}\n{instances}\
          [endpoints.answer]\npath = \"/answer\"\nmodel = \"m\"\n\
          plugins = [{{ use = \"crm\", config = {{ url = \"http://{crm}/customers/\", instruction = \"Be kind.\", facts = [\"name\", \"plan\", \"open\", \"none\"] }} }}]\n",
         state(),
@@ -91,8 +94,14 @@ fn crm_node(crm: SocketAddr, model: SocketAddr, allow: &str) -> TestHost {
 
 #[test]
 fn a_templater_in_javascript_tells_the_model_what_a_crm_knows() {
+    INSTANCES
+        .iter()
+        .for_each(|instances| tells_what_a_crm_knows(instances));
+}
+
+fn tells_what_a_crm_knows(instances: &str) {
     let ((crm, asked), (model, told)) = (crm(), echo());
-    let host = crm_node(crm, model, &format!("\"http://{crm}\""));
+    let host = crm_node(crm, model, &format!("\"http://{crm}\""), instances);
     let ask = |customer: &str| {
         let body = json!({ "text": "Where is my parcel?", "customer": customer });
         host.client().post("/answer", body.to_string())
@@ -129,7 +138,7 @@ fn a_templater_in_javascript_tells_the_model_what_a_crm_knows() {
 #[test]
 fn a_crm_that_is_not_granted_is_not_asked() {
     let ((crm, asked), (model, _)) = (crm(), echo());
-    let host = crm_node(crm, model, "\"https://crm.example\"");
+    let host = crm_node(crm, model, "\"https://crm.example\"", "");
     let body = json!({ "text": "a", "customer": "c-17" }).to_string();
     assert_eq!(host.client().post("/answer", body).status, 503);
     assert!(asked.lock().expect("not poisoned").is_empty());
@@ -137,8 +146,14 @@ fn a_crm_that_is_not_granted_is_not_asked() {
 
 #[test]
 fn a_post_processor_in_python_makes_scores_honest() {
+    INSTANCES
+        .iter()
+        .for_each(|instances| makes_scores_honest(instances));
+}
+
+fn makes_scores_honest(instances: &str) {
     let config = format!(
-        "{}[models.spam]\npath = \"{}\"\n[plugins.calibrate]\npath = \"{}\"\n\
+        "{}[models.spam]\npath = \"{}\"\n[plugins.calibrate]\npath = \"{}\"\n{instances}\
          [endpoints.classify]\npath = \"/classify\"\nmodel = \"spam\"\n\
          plugins = [{{ use = \"calibrate\", config = {{ temperature = 2.0, margin = 0.2 }} }}]\n\
          [endpoints.plain]\npath = \"/plain\"\nmodel = \"spam\"\n",
@@ -157,8 +172,10 @@ fn a_post_processor_in_python_makes_scores_honest() {
     assert_eq!(found["label"], first["label"], "{found} {plain}");
     let (scaled, score) = (found["score"].as_f64(), first["score"].as_f64());
     assert!(scaled < score && scaled > Some(0.5), "{found} {plain}");
-    // A fresh instance answers the same.
-    assert_eq!(host.client().post("/classify", &*body).json(), found);
+    // Whoever serves the next ones, a fresh instance or the same, answers the same.
+    for _ in 0..4 {
+        assert_eq!(host.client().post("/classify", &*body).json(), found);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod cases;
 mod components;
 mod decode;
 mod hostile;
+mod reuse;
 mod room;
 mod sandbox;
 mod scripts;

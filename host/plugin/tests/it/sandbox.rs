@@ -50,6 +50,7 @@ pub(crate) fn options(config: Value) -> AttachOptions {
         spent: None,
         clock: None,
         start: Start::Snapshot,
+        reuse: 1,
     }
 }
 

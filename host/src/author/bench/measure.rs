@@ -288,6 +288,7 @@ async fn attach(
         headers: stubs.headers,
         grants: stubs.grants,
         start: Start::Snapshot,
+        reuse: 1,
         spent,
         clock: None,
         vocabulary: None,

@@ -202,5 +202,5 @@ fn plugin_entry(attached: &Attached) -> Value {
     };
     let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();
     let digest = format!("sha256:{}", plugin.digest_hex());
-    json!({ "name": &*plugin.name, "stages": stages, "digest": digest, "startup": mode, "note": note })
+    json!({ "name": &*plugin.name, "stages": stages, "digest": digest, "startup": mode, "reuse": attached.attachment.reuse(), "note": note })
 }
