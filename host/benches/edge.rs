@@ -63,14 +63,14 @@ fn run(bencher: divan::Bencher) {
         let address = edge.address(peer, &head.headers);
         let noted = Noted::new(queue.clone());
         let call = Arc::new(Call::new("req-1".to_owned(), address, &head, noted));
+        let admitted = edge.admit_address(address, 100).expect("within the limit");
         let principal = edge.authenticate(&head.headers, address).expect("a key");
-        for admission in edge
-            .admit(principal.as_deref(), address, 100)
-            .expect("within the limits")
-        {
+        let principal = principal.expect("somebody");
+        call.identify(Arc::clone(&principal));
+        let own = edge.admit_principal(&principal, 100).expect("within the limit");
+        for admission in admitted.into_iter().chain(own) {
             call.admit(admission);
         }
-        call.identify(principal.expect("a key"));
         // What is done when it is over counts as well.
         drop(call.answered(http::Response::new(full(""))));
     });

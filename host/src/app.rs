@@ -90,7 +90,7 @@ impl App {
     }
 
     /// Those who know callers; they hear of keys that are made and revoked from now on.
-    async fn authority(&self, config: &Config) -> Result<Authority, StartError> {
+    async fn authority(&self, config: &Config, before: Option<&Generation>) -> Result<Authority, StartError> {
         match (config.auth.mode, &config.auth.jwt) {
             (AuthMode::Keys, _) => {
                 self.keys.replace(self.database.run(keystore::all).await?);
@@ -102,6 +102,10 @@ impl App {
                 Ok(Authority::Keys(self.keys.clone()))
             }
             (AuthMode::Jwt, Some(settings)) => {
+                // Where the issuer is the same, a reload does not depend on its being there.
+                if let Some(known) = before.and_then(|before| before.edge.tokens(settings)) {
+                    return Ok(Authority::Tokens(known));
+                }
                 let (tokens, folder) = (Tokens::new(settings.clone()), config.folder());
                 let read = signers::read(&tokens, &folder).await;
                 read.map_err(StartError::Signers)?;
@@ -137,7 +141,7 @@ impl App {
         let means = Means {
             runtime,
             sandbox: &self.sandbox,
-            authority: self.authority(&config).await?,
+            authority: self.authority(&config, before).await?,
             stores: Some(Kept::new(self.database.clone())),
             before,
         };
@@ -174,8 +178,8 @@ pub enum StartError {
         why: std::io::Error,
     },
     /// Certificate or key cannot be used.
-    #[error("server.tls: {0}")]
-    Tls(String),
+    #[error("{0}.tls: {1}")]
+    Tls(&'static str, String),
     /// The sandbox cannot be started.
     #[error("state.dir: {0}")]
     Sandbox(#[from] selvedge_plugin::LoadError),
@@ -208,6 +212,7 @@ pub struct Node {
     admin: Vec<TcpListener>,
     admin_addresses: Vec<SocketAddr>,
     tls: Option<Arc<Tls>>,
+    admin_tls: Option<Arc<Tls>>,
 }
 
 /// The sandbox of a configuration.
@@ -294,6 +299,17 @@ async fn upkeep(metrics: &'static Metrics, shutdown: Shutdown) {
     }
 }
 
+/// What a listener's handshakes are made with, where it has TLS; `section` is whose.
+fn tls_of(section: &'static str, files: Option<&config::Tls>) -> Result<Option<Arc<Tls>>, StartError> {
+    let tls = files.cloned().map(Tls::new).transpose();
+    let tls = tls.map_err(|why| StartError::Tls(section, why))?;
+    Ok(tls.map(Arc::new))
+}
+
+fn scheme(tls: Option<&Arc<Tls>>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
 impl Node {
     /// Binds the listeners and starts the sandbox. Must be called on the executor.
     ///
@@ -304,13 +320,11 @@ impl Node {
         let listeners = bind_all(&config.server.listen.0)?;
         let admin = config.admin.as_ref().map_or(&[] as &[_], |admin| &admin.listen.0);
         let (admin, addresses) = (bind_all(admin)?, addresses_of(&listeners));
-        let tls = config
-            .server
-            .tls
-            .clone()
-            .map(Tls::new)
-            .transpose()
-            .map_err(StartError::Tls)?;
+        let tls = tls_of("server", config.server.tls.as_ref())?;
+        let admin_tls = tls_of(
+            "admin",
+            config.admin.as_ref().and_then(|admin| admin.tls.as_ref()),
+        )?;
         let metrics = Metrics::of_process().map_err(StartError::Metrics)?;
         let database = Database::open(&config.state.dir)?;
         let sandbox = sandbox(&config)?;
@@ -337,7 +351,8 @@ impl Node {
             addresses,
             admin_addresses: addresses_of(&admin),
             admin,
-            tls: tls.map(Arc::new),
+            tls,
+            admin_tls,
         })
     }
 
@@ -362,14 +377,20 @@ impl Node {
     /// `http` or `https`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
+        scheme(self.tls.as_ref())
+    }
+
+    /// `http` or `https`, of the operators' listener.
+    #[must_use]
+    pub fn admin_scheme(&self) -> &'static str {
+        scheme(self.admin_tls.as_ref())
     }
 
     /// Begins to accept. Until [`Node::load`] is done requests are told that the node is starting.
     pub fn accept(&mut self) {
         let (app, shutdown) = (&self.app, &self.app.shutdown);
         shutdown.spawn(upkeep(app.metrics, shutdown.clone()));
-        if let Some(tls) = &self.tls {
+        for tls in self.tls.iter().chain(&self.admin_tls) {
             shutdown.spawn(tls::follow(Arc::clone(tls), shutdown.clone()));
         }
         let sides = [
@@ -378,7 +399,11 @@ impl Node {
                 std::mem::take(&mut self.listeners),
                 self.tls.clone(),
             ),
-            (Side::Admin, std::mem::take(&mut self.admin), None),
+            (
+                Side::Admin,
+                std::mem::take(&mut self.admin),
+                self.admin_tls.clone(),
+            ),
         ];
         for (side, listeners, tls) in sides {
             let gate = Gate {

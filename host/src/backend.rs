@@ -94,8 +94,12 @@ impl Backend {
             (Self::Model(model), input) => Ok(model.infer(input).await?),
             (Self::Upstream(upstream), Input::Texts(texts)) => {
                 let (vectors, tokens) = upstream.embed(&texts).await?;
-                let output = Output::Embeddings(vectors);
-                Ok(Inference { output, tokens })
+                Ok(Inference {
+                    output: Output::Embeddings(vectors),
+                    tokens,
+                    tokenized: None,
+                    turn: None,
+                })
             }
             (Self::Upstream(_), Input::Tensors(_)) => Err(InferError::WrongInput {
                 expected: "texts",

@@ -123,10 +123,10 @@ impl Generation {
         self.endpoints.iter().find(|endpoint| &*endpoint.name == name)
     }
 
-    /// The limit of an endpoint that serves, where it has one.
-    fn limiter(&self, name: &str) -> Option<&Arc<Limiter>> {
+    /// The endpoint of a name, where it serves.
+    fn ready(&self, name: &str) -> Option<&Ready> {
         match &self.endpoint(name)?.state {
-            EndpointState::Ready(ready) => ready.limiter.as_ref(),
+            EndpointState::Ready(ready) => Some(ready),
             EndpointState::Broken(_) => None,
         }
     }
@@ -408,7 +408,9 @@ fn join(name: &str, endpoint: &config::Endpoint, plugins: Attachments, shared: &
     match found {
         Some((backend, fallbacks)) if reasons.is_empty() => {
             let timeout = endpoint.timeout.unwrap_or(shared.config.server.request_timeout).0;
-            let limiter = shared.before.and_then(|before| before.limiter(name));
+            let limiter = shared
+                .before
+                .and_then(|before| before.ready(name)?.limiter.as_ref());
             let name: Arc<str> = name.into();
             EndpointState::Ready(Arc::new(Ready {
                 scopes: endpoint
@@ -416,7 +418,7 @@ fn join(name: &str, endpoint: &config::Endpoint, plugins: Attachments, shared: &
                     .as_ref()
                     .map_or_else(|| vec![name.to_string()], |auth| auth.scopes.clone()),
                 limiter: Limiter::following(limiter, endpoint.rate_limit.as_ref()),
-                meters: Arc::new(Meters::new(&name)),
+                meters: Arc::new(meters(&name, &attached, shared.before)),
                 name,
                 backend,
                 fallbacks,
@@ -428,6 +430,17 @@ fn join(name: &str, endpoint: &config::Endpoint, plugins: Attachments, shared: &
         }
         _ => EndpointState::Broken(reasons),
     }
+}
+
+/// The counters of an endpoint with these plugins, which go on where there was one of its name.
+fn meters(name: &Arc<str>, attached: &[Attached], before: Option<&Generation>) -> Meters {
+    let before = before.and_then(|before| before.ready(name));
+    let plugins = attached.iter().map(|plugin| &plugin.attachment.plugin().name);
+    Meters::following(
+        before.map(|ready| &*ready.meters),
+        name,
+        plugins.map(|name| name.to_string()),
+    )
 }
 
 /// The observers among an endpoint's plugins. Their events are kept by name, so one name is one observer.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::app::{App, StartError};
-use crate::config::{self, Config, ConfigError, Source};
+use crate::config::{self, Addresses, AuthMode, Config, ConfigError, Source};
 use crate::generation::Generation;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 
@@ -104,6 +104,9 @@ async fn build(app: &App) -> Result<Reloaded, ReloadError> {
     let started = Instant::now();
     let before = app.generation().ok_or(ReloadError::Starting)?;
     let config = Arc::new(Config::read(&before.config.file).map_err(ReloadError::Config)?);
+    if let Some(fault) = opens_to_all(app.config(), &config) {
+        return Err(ReloadError::Broken(vec![fault]));
+    }
     let tell = |step: &str| tracing::debug!(step, "reloading");
     let generation = app.build(Arc::clone(&config), Some(&before), tell).await?;
     let faults: Vec<String> = generation.faults().map(|(_, reason)| reason.to_owned()).collect();
@@ -129,6 +132,28 @@ async fn build(app: &App) -> Result<Reloaded, ReloadError> {
     };
     app.swap(Arc::new(generation));
     Ok(done)
+}
+
+/// Why a configuration must not be taken by a node that listens where it did when it started: it would open to all what the file
+/// means for its own machine alone.
+fn opens_to_all(started_with: &Config, config: &Config) -> Option<String> {
+    if config.auth.mode != AuthMode::None {
+        return None;
+    }
+    let far = |addresses: &Addresses| {
+        let mut addresses = addresses.0.iter();
+        addresses.find(|address| !address.ip().is_loopback()).copied()
+    };
+    let admin = started_with.admin.as_ref().and_then(|admin| far(&admin.listen));
+    // A new file with such an address of its own says that nobody is asked on purpose.
+    let public = far(&started_with.server.listen).filter(|_| far(&config.server.listen).is_none());
+    let (key, address) = admin
+        .map(|address| ("admin.listen", address))
+        .or(public.map(|address| ("server.listen", address)))?;
+    Some(format!(
+        "auth.mode: nobody would have to say who they are, and the node listens on {address} until it is restarted (`{key}` was \
+         changed): restart it, or leave `auth` as it was"
+    ))
 }
 
 /// What is fixed when a node starts.

@@ -37,6 +37,7 @@ pub use generate::{
     Constraint, Done, Event, Finish, GenerateOptions, GenerateRequest, Generation, Piece, Sampling, Structure,
 };
 pub use load::ModelOptions;
+pub use meters::Turn;
 pub use model::{Inference, Input, Label, Model, Output, Text, Words};
 pub use runtime::Runtime;
 pub use session::{Device, DeviceReport};

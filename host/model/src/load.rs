@@ -109,6 +109,7 @@ impl Model {
             device,
             replicas,
             threads,
+            runs: Arc::default(),
         };
         // Made before the threads: should one fail to start, dropping it ends those that did.
         let model = Self {
@@ -120,7 +121,7 @@ impl Model {
 
     fn start(&self, sessions: Vec<Session>) -> Result<(), LoadError> {
         let shared = &self.shared;
-        let meters = Meters::new(&shared.name);
+        let meters = Meters::new(&shared.name, &shared.runs);
         match &shared.work {
             Work::Batches(queue) => {
                 for session in sessions {
@@ -169,7 +170,7 @@ impl Model {
             decoder,
             Arc::clone(tokenizer.inner()),
             ends,
-            Meters::new(&self.shared.name),
+            Meters::new(&self.shared.name, &self.shared.runs),
         ))
     }
 }

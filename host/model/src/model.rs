@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::batch::queue::{Item, Queue};
 use crate::batch::rows::{Row, scale_to_length_1};
@@ -12,6 +14,7 @@ use crate::generate::decoder::Shape;
 use crate::generate::engine::Engine;
 use crate::generate::structure::Structures;
 use crate::generate::{Constraint, GenerateOptions, GenerateRequest, Generation, Guide, Structure};
+use crate::meters::Turn;
 use crate::session::DeviceReport;
 use crate::signature::Signature;
 use crate::tensor::Tensor;
@@ -45,6 +48,10 @@ pub struct Inference {
     pub output: Output,
     /// Tokens (or bytes) of all inputs.
     pub tokens: usize,
+    /// How long tokens were made of its texts, the wait for a thread included; none where nothing was.
+    pub tokenized: Option<Duration>,
+    /// The turn of the input that waited longest; none where that is not known.
+    pub turn: Option<Turn>,
 }
 
 /// The result of an inference, by the model's task.
@@ -83,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) device: DeviceReport,
     pub(crate) replicas: usize,
     pub(crate) threads: usize,
+    /// How often it ran.
+    pub(crate) runs: Arc<AtomicU64>,
 }
 
 /// What is before the threads, by the model's task.
@@ -126,6 +135,7 @@ impl Model {
                 given: "inputs",
             });
         };
+        let mut tokenized = None;
         let items = match input {
             Input::Tensors(tensors) => vec![self.tensor_item(tensors)?],
             Input::Texts(texts) if texts.is_empty() => return Err(InferError::Empty),
@@ -138,14 +148,19 @@ impl Model {
             Input::Texts(texts) => {
                 // What would be refused must not cost the tokenizer anything.
                 queue.check_room()?;
-                self.text_items(texts).await?
+                let started = Instant::now();
+                let items = self.text_items(texts).await?;
+                tokenized = self.shared.tokenizer.as_ref().map(|_| started.elapsed());
+                items
             }
         };
         let tokens = items.iter().map(Item::len).sum();
-        let rows = queue.submit(items)?.rows().await?;
+        let (rows, turn) = queue.submit(items)?.rows().await?;
         Ok(Inference {
             output: self.output(rows),
             tokens,
+            tokenized,
+            turn: Some(turn),
         })
     }
 
@@ -403,6 +418,12 @@ impl Model {
             Work::Batches(queue) => queue.len(),
             Work::Sequences { engine, .. } => engine.load().0,
         }
+    }
+
+    /// How often it ran since it was loaded and did not fail: batches, or a decoder's chunks of prompts and its steps.
+    #[must_use]
+    pub fn runs(&self) -> u64 {
+        self.shared.runs.load(Ordering::Relaxed)
     }
 
     /// Sequences that are being generated.

@@ -25,18 +25,24 @@ fn main() {
 /// A fresh instance from the snapshot, the call, the instance dropped.
 #[divan::bench]
 fn from_snapshot(bencher: divan::Bencher) {
-    call(bencher, Start::Snapshot);
+    call(bencher, Start::Snapshot, 1);
+}
+
+/// The call on an instance that serves 1,000, one after the other.
+#[divan::bench]
+fn reused(bencher: divan::Bencher) {
+    call(bencher, Start::Snapshot, 1000);
 }
 
 /// The same, with `configure` in each instance.
 #[divan::bench]
 fn configured_each_time(bencher: divan::Bencher) {
-    call(bencher, Start::ConfigureEach);
+    call(bencher, Start::ConfigureEach, 1);
 }
 
-fn call(bencher: divan::Bencher, start: Start) {
+fn call(bencher: divan::Bencher, start: Start, reuse: u32) {
     let bench = Bench::new(1);
-    let attachment = bench.executor.block_on(attach(&bench.sandbox, start));
+    let attachment = bench.executor.block_on(attach(&bench.sandbox, start, reuse));
     let request = request();
     bencher.bench_local(|| {
         let verdict = bench.executor.block_on(attachment.validate(&request));
@@ -47,7 +53,7 @@ fn call(bencher: divan::Bencher, start: Start) {
 /// Prints calls a second of one worker and of two, in turn, so that a slow phase of the machine falls on both.
 fn scaling() {
     let (one, two) = (Bench::new(1), Bench::new(2));
-    let attachment = one.executor.block_on(attach(&one.sandbox, Start::Snapshot));
+    let attachment = one.executor.block_on(attach(&one.sandbox, Start::Snapshot, 1));
     for _ in 0..ROUNDS {
         let alone = one.executor.block_on(rate(&attachment, 1));
         let both = two.executor.block_on(rate(&attachment, 2));
@@ -93,7 +99,7 @@ fn body() -> String {
     .to_string()
 }
 
-async fn attach(sandbox: &Sandbox, start: Start) -> Attachment {
+async fn attach(sandbox: &Sandbox, start: Start, reuse: u32) -> Attachment {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist/json-schema.wasm");
     let bytes = std::fs::read(path).expect("built by `cargo xtask plugins`");
     let plugin = Arc::new(
@@ -125,7 +131,7 @@ async fn attach(sandbox: &Sandbox, start: Start) -> Attachment {
         spent: None,
         clock: None,
         start,
-        reuse: 1,
+        reuse,
     };
     sandbox.attach(&plugin, options).await.expect("attached")
 }

@@ -1,4 +1,5 @@
-//! A plugin on an endpoint: what requests call. Clones share everything; each call is an instance of its own.
+//! A plugin on an endpoint: what requests call. Clones share everything; each call has an instance of its own, unless the operator
+//! has them serve several (`reuse`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub struct AttachOptions {
     /// How its instances are to start.
     pub start: Start,
     /// Requests that one instance serves, one after the other, unless it fails before. Default 1: each has its own, and finds
-    /// nothing of another's. Streams and observers always have their own.
+    /// nothing of another's. Streams, decoders and observers always have their own.
     pub reuse: u32,
     /// Who wants to know what its calls take of its limits. A node that serves does not.
     pub spent: Option<Arc<Spent>>,
@@ -286,14 +287,17 @@ impl Attachment {
         let deadline = tokio::time::Instant::now() + wall_time;
         let mut held = match self.waiting.take() {
             Some(held) => held,
-            None => Held::new(self.shared.slots.take(self.linked.memories, deadline).await?),
+            None => Held::new(self.place(deadline).await?),
         };
         let call = async {
             let live = held.live(&self.linked, request).await?;
             call(live).await
         };
         let answer = self.until(deadline, wall_time, call).await?;
-        self.waiting.give(held);
+        // Where there is none free, somebody may wait for its place.
+        if self.shared.slots.has_free(self.linked.memories) {
+            self.waiting.give(held);
+        }
         Ok(answer)
     }
 
@@ -305,9 +309,18 @@ impl Attachment {
     ) -> Result<(Slot, T), Fault> {
         let wall_time = self.linked.identity.limits.wall_time;
         let deadline = tokio::time::Instant::now() + wall_time;
-        let slot = self.shared.slots.take(self.linked.memories, deadline).await?;
+        let slot = self.place(deadline).await?;
         let done = self.until(deadline, wall_time, call).await?;
         Ok((slot, done))
+    }
+
+    /// A place for an instance: a free one, or that of an instance that only waits, or the next that comes free.
+    async fn place(&self, deadline: tokio::time::Instant) -> Result<Slot, Fault> {
+        let (slots, memories) = (&self.shared.slots, self.linked.memories);
+        if !slots.has_free(memories) {
+            self.shared.waiting_room.make_room();
+        }
+        slots.take(memories, deadline).await
     }
 
     /// One call of an instance that is held, which has all the time that a call has.

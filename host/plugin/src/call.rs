@@ -1,4 +1,4 @@
-//! One call under its limits: a fresh store, a deadline of each kind, and what an error of wasmtime's means.
+//! One call under its limits: its store, a deadline of each kind, and what an error of wasmtime's means.
 
 use std::sync::Arc;
 
@@ -77,6 +77,12 @@ impl Live {
             }
         }
         Ok(Self { store, instance })
+    }
+
+    /// Readies the instance for another request.
+    pub(crate) fn renewed_for(&mut self, request: &Arc<Request>) -> &mut Self {
+        self.store.data_mut().serve(request);
+        self.renewed()
     }
 
     /// Gives the next call on the instance what a first one has: CPU time, and bytes that it may bring into the host.

@@ -53,7 +53,7 @@ mod clock;
 mod compiler;
 mod journal;
 mod link;
-mod log_stream;
+mod log;
 mod mutation;
 mod reuse;
 mod room;

@@ -15,7 +15,7 @@ use tracing::Instrument;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use crate::grant::Origin;
-use crate::log_stream::Log;
+use crate::log::Log;
 use crate::state::{Identity, Phase};
 use crate::value::cut;
 
@@ -96,7 +96,7 @@ pub(crate) struct Http {
 pub(crate) struct Hooks {
     pub(crate) identity: Arc<Identity>,
     pub(crate) phase: Phase,
-    /// What the call may still log.
+    /// What it logs, and may still log.
     log: Arc<Log>,
 }
 

@@ -1,14 +1,17 @@
 //! Instances that serve several requests, one after the other: `instances = { reuse = .. }`.
 //!
 //! It is off by default, since a request then finds in the plugin's memory what those before it left there. An instance whose
-//! call did not end well serves no other, nor does one that comes near a limit: what leaks must not become an error.
+//! call did not end well serves no other, nor does one that has used up half of what it may grow by.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::attachment::Linked;
 use crate::call::Live;
 use crate::error::Fault;
-use crate::room::{Budget, Slot};
+use crate::room::Slot;
+use crate::state::Extent;
 use crate::value::Request;
 
 /// A place in the room for a request, with the instance that has it, once there is one.
@@ -16,8 +19,8 @@ pub(crate) struct Held {
     live: Option<Live>,
     /// Requests that the instance has served.
     served: u32,
-    /// Its memory when it was started, in bytes.
-    memory_first: usize,
+    /// What the instance had when it was started.
+    first: Extent,
     _slot: Slot,
 }
 
@@ -26,7 +29,7 @@ impl Held {
         Self {
             live: None,
             served: 0,
-            memory_first: 0,
+            first: Extent::default(),
             _slot: slot,
         }
     }
@@ -35,46 +38,45 @@ impl Held {
     pub(crate) async fn live(&mut self, linked: &Linked, request: &Arc<Request>) -> Result<&mut Live, Fault> {
         self.served += 1;
         match &mut self.live {
-            Some(live) => {
-                live.renewed().store.data_mut().serve(request);
-                Ok(live)
-            }
+            Some(live) => Ok(live.renewed_for(request)),
             none => {
                 let live = none.insert(Live::start(linked, request).await?);
-                self.memory_first = live.store.data().usage.memory();
+                self.first = live.store.data().usage.extent();
                 Ok(live)
             }
         }
     }
 
-    /// Whether it may serve another request, with so many in all: it has at least half of the room left that it began with.
-    fn is_fit(&self, reuse: u32) -> bool {
-        let Some(live) = self.live.as_ref().filter(|_| self.served < reuse) else {
+    /// Lets go of the request. Whether the instance may serve another, with so many in all.
+    fn rest(&mut self, reuse: u32) -> bool {
+        let Some(live) = self.live.as_mut().filter(|_| self.served < reuse) else {
             return false;
         };
-        live.store.data().has_half_left(self.memory_first)
+        let state = live.store.data_mut();
+        state.rest();
+        state.has_half_left(&self.first) && !state.awaits_answers()
     }
 
+    /// Bytes that the instance has.
     fn memory(&self) -> usize {
-        self.live
-            .as_ref()
-            .map_or(0, |live| live.store.data().usage.memory())
+        let live = self.live.as_ref();
+        live.map_or(0, |live| live.store.data().usage.extent().memory)
     }
 }
 
 /// The instances of one attachment that wait for a request.
 pub(crate) struct Waiting {
+    attachment: u64,
     /// Requests that an instance serves at most.
     reuse: u32,
-    held: Mutex<Vec<(Held, Share)>>,
     room: Arc<WaitingRoom>,
 }
 
 impl Waiting {
     pub(crate) fn new(reuse: u32, room: &Arc<WaitingRoom>) -> Self {
         Self {
+            attachment: room.attachments.fetch_add(1, Ordering::Relaxed),
             reuse,
-            held: Mutex::default(),
             room: Arc::clone(room),
         }
     }
@@ -89,81 +91,91 @@ impl Waiting {
         if self.reuse <= 1 {
             return None;
         }
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.pop().map(|(held, _share)| held)
+        self.room.queue().take(self.attachment)
     }
 
-    /// Keeps one whose call ended well, if it may serve another request and there is room to wait; else it is gone.
-    pub(crate) fn give(&self, held: Held) {
-        if !held.is_fit(self.reuse) {
-            return;
-        }
-        if let Some(share) = Share::take(&self.room, held.memory()) {
-            let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            all.push((held, share));
+    /// Keeps one whose call ended well, if it may serve another request; else it is gone.
+    pub(crate) fn give(&self, mut held: Held) {
+        if held.rest(self.reuse) {
+            self.room.enter(self.attachment, held);
         }
     }
 }
 
-/// What all instances of the node that wait may take together: a quarter of what all may have that are alive, so that those who
-/// need an instance of another plugin find one.
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut gone = Vec::new();
+        let mut queue = self.room.queue();
+        gone.extend(std::iter::from_fn(|| queue.take(self.attachment)));
+        drop(queue);
+    }
+}
+
+/// All instances of the node that wait: at most a quarter of those that may be alive, with at most a quarter of the memory that all
+/// may have. Who waited longest makes room.
 pub(crate) struct WaitingRoom {
-    instances: Budget,
-    memory: Budget,
+    places: usize,
+    memory_max: usize,
+    queue: Mutex<Queue>,
+    /// Attachments so far, to tell them apart.
+    attachments: AtomicU64,
+}
+
+/// Those who wait, with their attachments; who came first is first.
+#[derive(Default)]
+struct Queue {
+    held: VecDeque<(u64, Held)>,
+    memory: usize,
 }
 
 impl WaitingRoom {
     pub(crate) fn new(instances_max: usize, memory_max: usize) -> Self {
         Self {
-            instances: Budget::new(instances_max / 4),
-            memory: Budget::new(memory_max / 4),
+            places: instances_max.div_ceil(4),
+            memory_max: memory_max / 4,
+            queue: Mutex::default(),
+            attachments: AtomicU64::new(0),
         }
     }
-}
 
-/// What one of them takes, given back with it.
-struct Share {
-    room: Arc<WaitingRoom>,
-    memory: usize,
-}
+    /// Ends the instance that waited longest: somebody needs its place now.
+    pub(crate) fn make_room(&self) {
+        let gone = self.queue().leave();
+        // Only now, when others may come and go again.
+        drop(gone);
+    }
 
-impl Share {
-    fn take(room: &Arc<WaitingRoom>, memory: usize) -> Option<Self> {
-        room.instances.take(1).ok()?;
-        if room.memory.take(memory).is_err() {
-            room.instances.give(1);
-            return None;
+    fn enter(&self, attachment: u64, held: Held) {
+        let memory = held.memory();
+        if memory > self.memory_max {
+            return;
         }
-        Some(Self {
-            room: Arc::clone(room),
-            memory,
-        })
+        let mut gone = Vec::new();
+        let mut queue = self.queue();
+        queue.memory += memory;
+        queue.held.push_back((attachment, held));
+        while queue.held.len() > self.places || queue.memory > self.memory_max {
+            gone.extend(queue.leave());
+        }
+        drop(queue);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.room.instances.give(1);
-        self.room.memory.give(self.memory);
+impl Queue {
+    fn take(&mut self, attachment: u64) -> Option<Held> {
+        let place = self.held.iter().rposition(|(of, _)| *of == attachment)?;
+        let (_, held) = self.held.remove(place)?;
+        self.memory -= held.memory();
+        Some(held)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::{Share, WaitingRoom};
-
-    #[test]
-    fn those_that_wait_take_a_quarter_and_give_it_back() {
-        let room = Arc::new(WaitingRoom::new(8, 400));
-        let first = Share::take(&room, 60);
-        assert!(first.is_some());
-        assert!(Share::take(&room, 41).is_none(), "a quarter of the memory");
-        let second = Share::take(&room, 40);
-        assert!(second.is_some());
-        assert!(Share::take(&room, 0).is_none(), "a quarter of the instances");
-        drop(first);
-        assert!(Share::take(&room, 60).is_some());
+    fn leave(&mut self) -> Option<Held> {
+        let (_, held) = self.held.pop_front()?;
+        self.memory -= held.memory();
+        Some(held)
     }
 }

@@ -124,13 +124,22 @@ impl Slots {
         self.count - self.free.available_permits()
     }
 
+    /// Whether there is a place for an instance with so many memories, and nobody waits for it.
+    pub(crate) fn has_free(&self, memories: usize) -> bool {
+        self.free.available_permits() > 0 && self.mappings.available_permits() >= self.mappings_of(memories)
+    }
+
+    fn mappings_of(&self, memories: usize) -> usize {
+        memories.max(1) * self.each
+    }
+
     /// Waits for a place for an instance with so many memories.
     ///
     /// # Errors
     ///
     /// [`Fault::Busy`] where none comes free before the deadline.
     pub(crate) async fn take(&self, memories: usize, deadline: Instant) -> Result<Slot, Fault> {
-        let mappings = u32::try_from(memories.max(1) * self.each).unwrap_or(u32::MAX);
+        let mappings = u32::try_from(self.mappings_of(memories)).unwrap_or(u32::MAX);
         let free = Arc::clone(&self.free).acquire_owned();
         // The semaphores are never closed.
         let Ok(Ok(instance)) = timeout_at(deadline, free).await else {

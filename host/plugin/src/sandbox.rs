@@ -88,7 +88,7 @@ pub(crate) struct Shared {
     pub(crate) slots: Slots,
     pub(crate) observers: Semaphore,
     budget: Arc<Budget>,
-    waiting_room: Arc<WaitingRoom>,
+    pub(crate) waiting_room: Arc<WaitingRoom>,
     room: Room,
     engine: Engine,
     compiler: Compiler,
@@ -282,7 +282,7 @@ impl Sandbox {
         self.shared.pooled
     }
 
-    /// Instances that are alive now.
+    /// Instances that are alive now, those that wait for a request included.
     #[must_use]
     pub fn instances(&self) -> usize {
         self.shared.slots.taken()

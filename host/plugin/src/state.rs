@@ -9,6 +9,8 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::HostIncomingBody;
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostIncomingResponse};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::cases::Clock;
@@ -16,7 +18,7 @@ use crate::clock::{CoarseMonotonicClock, CoarseWallClock};
 use crate::error::Fault;
 use crate::grant::Grants;
 use crate::limits::Limits;
-use crate::log_stream::{COMPLAINED, Level, Log, LogStream, PRINTED};
+use crate::log::{COMPLAINED, Level, Log, LogStream, PRINTED};
 use crate::outgoing::Http;
 use crate::room::Budget;
 use crate::spent::{Spent, Tally};
@@ -110,7 +112,16 @@ pub(crate) struct State {
     pub(crate) entropy_drawn: bool,
     wasi: Option<WasiCtx>,
     http: Option<Box<Http>>,
-    pub(crate) log: Arc<Log>,
+    log: Arc<Log>,
+}
+
+/// What an instance has, from one request to the next.
+#[derive(Default)]
+pub(crate) struct Extent {
+    /// Bytes of its memories, with what the host holds for it.
+    pub(crate) memory: usize,
+    /// Elements of its tables.
+    pub(crate) table_elements: usize,
 }
 
 /// What an instance has used, against its limits.
@@ -164,18 +175,36 @@ impl State {
         self.usage.begin(self.phase.time_max(&self.identity.limits));
     }
 
-    /// Another request, on an instance that has served one: all that its call takes is counted anew but for what the instance has
-    /// by now.
+    /// Another request, on an instance that has served one.
     pub(crate) fn serve(&mut self, request: &Arc<Request>) {
         self.log.begin(request);
         self.request = Some(Arc::clone(request));
     }
 
-    /// Whether at least half is left of the handles that it may have, and of the memory that it could grow by from `first` on.
-    pub(crate) fn has_half_left(&mut self, first: usize) -> bool {
-        let (usage, handles) = (&self.usage, self.identity.limits.handles);
-        let grown = usage.memory.saturating_sub(first);
-        grown <= usage.memory_max.saturating_sub(first) / 2 && self.table.iter_mut().count() <= handles / 2
+    /// The request is over, and nothing of it is kept.
+    pub(crate) fn rest(&mut self) {
+        self.log.end();
+        self.request = None;
+    }
+
+    /// Whether at least half is left of the host's resources that it may hold, and of what it could grow by from `first` on.
+    pub(crate) fn has_half_left(&mut self, first: &Extent) -> bool {
+        let (now, most) = (self.usage.extent(), self.usage.most());
+        let half = |first: usize, now: usize, most: usize| {
+            now.saturating_sub(first) <= most.saturating_sub(first) / 2
+        };
+        half(first.memory, now.memory, most.memory)
+            && half(first.table_elements, now.table_elements, most.table_elements)
+            && self.table.iter_mut().count() <= self.identity.limits.handles / 2
+    }
+
+    /// Whether it holds a call to another server, or the answer of one, which would go on without anybody's deadline.
+    pub(crate) fn awaits_answers(&mut self) -> bool {
+        self.table.iter_mut().any(|entry| {
+            entry.is::<HostFutureIncomingResponse>()
+                || entry.is::<HostIncomingResponse>()
+                || entry.is::<HostIncomingBody>()
+        })
     }
 
     /// Takes bytes of the host's memory that the plugin has made it hold, against the plugin's own memory.
@@ -308,9 +337,20 @@ impl Usage {
         usage
     }
 
-    /// Bytes that its memories have, with what the host holds for it.
-    pub(crate) fn memory(&self) -> usize {
-        self.memory
+    /// What the instance has.
+    pub(crate) fn extent(&self) -> Extent {
+        Extent {
+            memory: self.memory,
+            table_elements: self.table_elements,
+        }
+    }
+
+    /// What it may have.
+    fn most(&self) -> Extent {
+        Extent {
+            memory: self.memory_max,
+            table_elements: self.table_elements_max,
+        }
     }
 
     fn take(&mut self, bytes: usize) -> Result<(), Fault> {

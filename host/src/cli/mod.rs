@@ -95,7 +95,7 @@ impl From<StartError> for CliError {
         match error {
             StartError::Listen { .. } | StartError::Metrics(_) => Self::Failed(error.into()),
             StartError::Spool(_)
-            | StartError::Tls(_)
+            | StartError::Tls(..)
             | StartError::Sandbox(_)
             | StartError::State(_)
             | StartError::Signers(_)

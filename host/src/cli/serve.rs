@@ -72,7 +72,7 @@ async fn serve(config: Config) -> Result<(), CliError> {
         tracing::info!("listening on {}://{address}", node.scheme());
     }
     for address in node.admin_addresses() {
-        tracing::info!("operators' listener on http://{address}");
+        tracing::info!("operators' listener on {}://{address}", node.admin_scheme());
     }
     let signal = loop {
         match signals.next().await {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::server::Addresses;
+use super::server::{Addresses, Tls};
 
 /// The operators' listener, on which `POST /admin/reload` is, and `/metrics`, `/healthz` and `/readyz` are as well.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -10,4 +10,6 @@ use super::server::Addresses;
 pub struct Admin {
     /// Address or addresses, `"127.0.0.1:8081"`. Where other machines reach it, `auth.mode` must not be `none`.
     pub listen: Addresses,
+    /// TLS of this listener. Default: none, also where `server.tls` is there.
+    pub tls: Option<Tls>,
 }

@@ -35,7 +35,7 @@ pub enum AuthMode {
 }
 
 /// Tokens that somebody else signs. <https://www.rfc-editor.org/rfc/rfc7519>
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Jwt {
     /// Where the keys are that they are signed with: a file, or an `https://` address, as a JSON Web Key Set.

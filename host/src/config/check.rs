@@ -424,7 +424,8 @@ fn resolve(file: &Path, sections: Sections) -> Config {
         plugins: sections.plugins.into_iter().collect(),
         endpoints: sections.endpoints.into_iter().collect(),
     };
-    if let Some(tls) = &mut config.server.tls {
+    let admin = config.admin.as_mut().and_then(|admin| admin.tls.as_mut());
+    for tls in config.server.tls.iter_mut().chain(admin) {
         for path in [Some(&mut tls.cert), Some(&mut tls.key), tls.client_ca.as_mut()]
             .into_iter()
             .flatten()

@@ -24,7 +24,8 @@ pub struct Rate {
     /// Requests in the time; all of them may come at once, after which they come back evenly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<NonZeroU32>,
-    /// Tokens in the time, of prompts and answers together. An estimate is taken when a request comes and settled when it ends.
+    /// Tokens in the time, of prompts and answers together. An estimate is taken when a request comes, so much as its answers may
+    /// take (`max_tokens`) once that is known, and what it used is settled when it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<NonZeroU32>,
     /// The time. Default 1 min.

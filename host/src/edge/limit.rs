@@ -2,14 +2,14 @@
 //!
 //! Requests are counted by governor. Tokens are not known when a request comes: an estimate is taken then, and what it turns out
 //! to be is settled when it ends, which governor has no way to; so they have buckets of their own, which may be in debt for a
-//! while. Answers are not cut for it.
+//! while. Where it is known how long an answer may be, so much is claimed first. Answers are not cut for it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
@@ -17,8 +17,13 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+pub use buckets::Buckets;
+use buckets::Reserved;
+
 use crate::config::Rate;
 use crate::pipeline::ClientFault;
+
+mod buckets;
 
 /// Callers that are remembered before those with nothing to remember are forgotten; looked at each so many requests.
 const CALLERS_KEPT: usize = 10_000;
@@ -129,6 +134,7 @@ impl Requests {
                 let left = state.remaining_burst_capacity();
                 let reset = self.per / self.max * self.max.saturating_sub(left);
                 Ok(Left {
+                    unit: Unit::Requests,
                     max,
                     left: u64::from(left),
                     reset,
@@ -136,137 +142,33 @@ impl Requests {
             }
             Err(refused) => {
                 let wait = refused.wait_time_from(self.governor.clock().now());
-                Err(over(Limited::Requests, max, self.per, wait))
+                let left = Left {
+                    unit: Unit::Requests,
+                    max,
+                    left: 0,
+                    reset: wait + self.per / self.max * self.max.saturating_sub(1),
+                };
+                Err(over(Limited::Requests, max, self.per, wait, Some(left)))
             }
         }
     }
 }
 
-/// What is left of a limit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Left {
+/// What headers tell the rest of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Requests,
+    Tokens,
+}
+
+/// What is left of a limit in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    unit: Unit,
     max: u64,
     left: u64,
     /// Until all of it is there again.
     reset: Duration,
-}
-
-/// Buckets that fill evenly, one for each caller; what is taken may turn out to be another amount.
-pub struct Buckets {
-    max: f64,
-    per: Duration,
-    /// What was in each at a time.
-    levels: Mutex<HashMap<Who, (f64, Instant)>>,
-    turn: AtomicUsize,
-}
-
-impl Buckets {
-    /// Buckets that hold `max`, and fill in the time `per`.
-    #[must_use]
-    pub fn new(max: NonZeroU32, per: Duration) -> Self {
-        Self {
-            max: f64::from(max.get()),
-            per,
-            levels: Mutex::default(),
-            turn: AtomicUsize::new(0),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Who, (f64, Instant)>> {
-        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn filled(&self, (level, at): (f64, Instant), now: Instant) -> f64 {
-        let part = now.saturating_duration_since(at).as_secs_f64() / self.per.as_secs_f64();
-        (level + part * self.max).min(self.max)
-    }
-
-    /// Buckets of these measures: those before with what is in them, where they have the same.
-    #[must_use]
-    pub fn following(before: Option<&Arc<Self>>, max: NonZeroU32, per: Duration) -> Arc<Self> {
-        let is_same = |before: &&Arc<Self>| before.max == f64::from(max.get()) && before.per == per;
-        before
-            .filter(is_same)
-            .map_or_else(|| Arc::new(Self::new(max, per)), Arc::clone)
-    }
-
-    /// How long a caller has to wait until there is so much in its bucket; none where there is.
-    #[must_use]
-    pub fn wait(&self, who: &Who, amount: f64) -> Option<Duration> {
-        let now = Instant::now();
-        let level = self
-            .lock()
-            .get(who)
-            .map_or(self.max, |bucket| self.filled(*bucket, now));
-        let missing = amount.min(self.max) - level;
-        (missing > 0.0).then(|| self.per.mul_f64(missing / self.max))
-    }
-
-    /// Takes an amount, whether it is there or not.
-    pub fn take(&self, who: &Who, amount: f64) -> f64 {
-        let (mut levels, now) = (self.lock(), Instant::now());
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        if levels.len() >= CALLERS_KEPT && turn.is_multiple_of(CALLERS_KEPT) {
-            levels.retain(|_, bucket| self.filled(*bucket, now) < self.max);
-        }
-        let bucket = levels.entry(who.clone()).or_insert((self.max, now));
-        *bucket = (self.filled(*bucket, now) - amount, now);
-        bucket.0
-    }
-
-    /// What somebody is told who has to wait.
-    #[must_use]
-    pub fn refusal(&self, limited: Limited, wait: Duration) -> ClientFault {
-        over(limited, whole(self.max), self.per, wait)
-    }
-
-    /// Takes an estimate; more than the bucket holds is taken for all that it holds.
-    fn reserve(self: &Arc<Self>, who: &Who, estimate: u64) -> Result<Reserved, ClientFault> {
-        let amount = real(estimate).min(self.max);
-        if let Some(wait) = self.wait(who, amount) {
-            return Err(self.refusal(Limited::Tokens, wait));
-        }
-        let left = self.take(who, amount);
-        Ok(Reserved {
-            buckets: Arc::clone(self),
-            who: who.clone(),
-            amount,
-            left,
-        })
-    }
-}
-
-/// An estimate that was taken; what is not settled is given back.
-struct Reserved {
-    buckets: Arc<Buckets>,
-    who: Who,
-    amount: f64,
-    left: f64,
-}
-
-impl Reserved {
-    fn raise(&mut self, estimate: u64) {
-        let more = real(estimate).min(self.buckets.max) - self.amount;
-        if more > 0.0 {
-            self.left = self.buckets.take(&self.who, more);
-            self.amount += more;
-        }
-    }
-
-    fn left(&self) -> Left {
-        let missing = (self.buckets.max - self.left) / self.buckets.max;
-        Left {
-            max: whole(self.buckets.max),
-            left: whole(self.left),
-            reset: self.buckets.per.mul_f64(missing.max(0.0)),
-        }
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.buckets.take(&self.who, -self.amount);
-    }
 }
 
 /// Requests at once.
@@ -292,7 +194,8 @@ impl Concurrent {
         let running = all.entry(who.clone()).or_default();
         if *running >= self.max {
             let second = Duration::from_secs(1);
-            return Err(over(Limited::Concurrent, u64::from(self.max), second, second));
+            let max = u64::from(self.max);
+            return Err(over(Limited::Concurrent, max, second, second, None));
         }
         *running += 1;
         Ok(Running {
@@ -335,50 +238,61 @@ impl Admission {
         }
     }
 
+    /// The request may take so many tokens; where they are more than were taken for it by now, the rest is taken too.
+    ///
+    /// # Errors
+    ///
+    /// Where the rest is not there.
+    pub fn claim(&mut self, tokens: u64) -> Result<(), ClientFault> {
+        self.tokens
+            .as_mut()
+            .map_or(Ok(()), |reserved| reserved.claim(tokens))
+    }
+
     /// The request is over, and took so many tokens.
-    pub fn settle(mut self, tokens: u64) {
-        if let Some(mut reserved) = self.tokens.take() {
-            reserved.buckets.take(&reserved.who, real(tokens));
-            // The estimate itself is given back as it is dropped.
-            reserved.left = 0.0;
+    pub fn settle(self, tokens: u64) {
+        if let Some(reserved) = self.tokens {
+            reserved.settle(tokens);
         }
     }
 
     /// Tells what is left, where it is less than what another limit has told: `x-ratelimit-*` as OpenAI has them.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
-        let names = [
-            (self.requests, "requests"),
-            (self.tokens.as_ref().map(Reserved::left), "tokens"),
-        ];
-        for (left, unit) in names {
-            if let Some(left) = left {
-                write(headers, unit, left);
-            }
+        let tokens = self.tokens.as_ref().map(Reserved::left);
+        for left in self.requests.iter().chain(&tokens) {
+            left.write_headers(headers);
         }
     }
 }
 
-fn write(headers: &mut HeaderMap, unit: &str, left: Left) {
-    let name = |part: &str| HeaderName::try_from(format!("x-ratelimit-{part}-{unit}")).ok();
-    let told = |headers: &HeaderMap| {
-        headers
-            .get(name("remaining")?)?
-            .to_str()
-            .ok()?
-            .parse::<u64>()
-            .ok()
-    };
-    if told(headers).is_some_and(|told| told <= left.left) {
-        return;
-    }
-    let values = [
-        ("limit", left.max.to_string()),
-        ("remaining", left.left.to_string()),
-        ("reset", format!("{:.3}s", left.reset.as_secs_f64())),
-    ];
-    for (part, value) in values {
-        if let (Some(name), Ok(value)) = (name(part), HeaderValue::try_from(value)) {
-            headers.insert(name, value);
+impl Left {
+    /// Tells it, where it is less than what another limit has told.
+    pub fn write_headers(&self, headers: &mut HeaderMap) {
+        let unit = match self.unit {
+            Unit::Requests => "requests",
+            Unit::Tokens => "tokens",
+        };
+        let name = |part: &str| HeaderName::try_from(format!("x-ratelimit-{part}-{unit}")).ok();
+        let told = |headers: &HeaderMap| {
+            headers
+                .get(name("remaining")?)?
+                .to_str()
+                .ok()?
+                .parse::<u64>()
+                .ok()
+        };
+        if told(headers).is_some_and(|told| told <= self.left) {
+            return;
+        }
+        let values = [
+            ("limit", self.max.to_string()),
+            ("remaining", self.left.to_string()),
+            ("reset", format!("{:.3}s", self.reset.as_secs_f64())),
+        ];
+        for (part, value) in values {
+            if let (Some(name), Ok(value)) = (name(part), HeaderValue::try_from(value)) {
+                headers.insert(name, value);
+            }
         }
     }
 }
@@ -410,31 +324,14 @@ impl Limited {
 }
 
 /// The refusal of one too many.
-fn over(limited: Limited, max: u64, per: Duration, wait: Duration) -> ClientFault {
+fn over(limited: Limited, max: u64, per: Duration, wait: Duration, left: Option<Left>) -> ClientFault {
     ClientFault::RateLimited {
         limited,
         max,
         per,
         retry_after: wait,
+        left,
     }
-}
-
-/// Exact as far as limits go.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "an estimate of more than 2^52 tokens is cut to the limit anyway"
-)]
-fn real(count: u64) -> f64 {
-    count as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a level is at most 2^32, and a debt is told as nothing left"
-)]
-fn whole(level: f64) -> u64 {
-    level.max(0.0) as u64
 }
 
 #[cfg(test)]

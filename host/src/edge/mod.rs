@@ -21,7 +21,7 @@ pub use key::{Key, Keys};
 pub use limit::{Admission, Buckets, Limiter, Who};
 pub use token::Tokens;
 
-use crate::config::{AuthMode, Config};
+use crate::config::{AuthMode, Config, Jwt};
 use crate::pipeline::ClientFault;
 
 /// The scope that opens every endpoint.
@@ -105,6 +105,15 @@ impl Edge {
         self.proxies.client(peer, headers)
     }
 
+    /// Those who sign tokens, where they are of these settings.
+    #[must_use]
+    pub fn tokens(&self, settings: &Jwt) -> Option<Tokens> {
+        match &self.authority {
+            Authority::Tokens(tokens) if tokens.settings() == settings => Some(tokens.clone()),
+            _ => None,
+        }
+    }
+
     /// Whether callers have to say who they are.
     #[must_use]
     pub fn asks(&self) -> bool {
@@ -138,34 +147,37 @@ impl Edge {
             // Right ones are let in all the same: others may share the address.
             let who = Who::Address(address::network(address));
             if let Some(wait) = failures.wait(&who, 1.0) {
-                return Err(failures.refusal(limit::Limited::Failures, wait));
+                return Err(failures.refusal(wait));
             }
             failures.take(&who, 1.0);
         }
         found.map(Some)
     }
 
-    /// Lets a request of a caller through the limits that hold whichever endpoint is asked.
+    /// Lets a request through the limit of its address, where there is one: whoever sent it, and whatever it asks for.
     ///
     /// # Errors
     ///
     /// Where it is one too many.
-    pub fn admit(
+    pub fn admit_address(&self, address: IpAddr, estimate: u64) -> Result<Option<Admission>, ClientFault> {
+        let who = || Who::Address(address::network(address));
+        let limiter = self.address.as_ref();
+        limiter.map(|limiter| limiter.admit(&who(), estimate)).transpose()
+    }
+
+    /// Lets a request through the limit of its sender, where there is one: the sender's own, or that of all keys.
+    ///
+    /// # Errors
+    ///
+    /// Where it is one too many.
+    pub fn admit_principal(
         &self,
-        principal: Option<&Principal>,
-        address: IpAddr,
+        principal: &Principal,
         estimate: u64,
-    ) -> Result<Vec<Admission>, ClientFault> {
-        let mut admissions = Vec::new();
-        if let Some(limiter) = &self.address {
-            admissions.push(limiter.admit(&Who::Address(address::network(address)), estimate)?);
-        }
-        if let Some(principal) = principal
-            && let Some(limiter) = principal.limiter.as_ref().or(self.key.as_ref())
-        {
-            admissions.push(limiter.admit(&Who::Principal(Arc::clone(&principal.id)), estimate)?);
-        }
-        Ok(admissions)
+    ) -> Result<Option<Admission>, ClientFault> {
+        let limiter = principal.limiter.as_ref().or(self.key.as_ref());
+        let who = || Who::Principal(Arc::clone(&principal.id));
+        limiter.map(|limiter| limiter.admit(&who(), estimate)).transpose()
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
@@ -28,8 +29,8 @@ pub struct Tokens {
     wanted: Arc<AtomicBool>,
 }
 
-/// Keys by their ids; the one without an id has the empty one.
-type Signers = HashMap<String, (Algorithm, DecodingKey)>;
+/// Keys by their ids; those without an id have the empty one.
+type Signers = HashMap<String, Vec<(Algorithm, DecodingKey)>>;
 
 impl Tokens {
     /// Nobody may sign yet.
@@ -73,11 +74,14 @@ impl Tokens {
             let key = DecodingKey::from_jwk(jwk).ok()?;
             Some((jwk.common.key_id.clone().unwrap_or_default(), (algorithm, key)))
         };
-        let signers: Signers = set.keys.iter().filter_map(usable).collect();
+        let mut signers = Signers::new();
+        for (id, key) in set.keys.iter().filter_map(usable) {
+            signers.entry(id).or_default().push(key);
+        }
         if signers.is_empty() {
             return Err("it has no key for RS256, ES256 or EdDSA".to_owned());
         }
-        let count = signers.len();
+        let count = signers.values().map(Vec::len).sum();
         self.keys.store(Arc::new(signers));
         Ok(count)
     }
@@ -95,21 +99,15 @@ impl Tokens {
             .map_err(|_| ClientFault::Unauthenticated("the token is no JSON Web Token that is signed"))?;
         let keys = self.keys.load();
         let id = header.kid.unwrap_or_default();
-        let Some((algorithm, key)) = keys.get(&id) else {
+        let Some(keys) = keys.get(&id) else {
             self.wanted.store(true, Ordering::Relaxed);
             return Err(ClientFault::Unauthenticated(
                 "the token is signed by a key that is not known",
             ));
         };
-        let mut validation = Validation::new(*algorithm);
-        validation.leeway = self.settings.leeway.0.as_secs();
-        validation.validate_nbf = true;
-        validation.set_audience(&[&self.settings.audience]);
-        validation.set_issuer(&[&self.settings.issuer]);
-        validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
-        let claims = jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation)
-            .map_err(|error| ClientFault::Unauthenticated(refusal(error.kind())))?
-            .claims;
+        let claims = self
+            .claims(token, keys)
+            .map_err(|error| ClientFault::Unauthenticated(refusal(error.kind())))?;
         let subject: Arc<str> = claims
             .get("sub")
             .and_then(Value::as_str)
@@ -121,6 +119,34 @@ impl Tokens {
             scopes: scopes(claims.get(&self.settings.scope_claim)).into(),
             limiter: None,
         }))
+    }
+
+    /// What a token says, which one of the keys has signed. Of keys that have not, the last says why.
+    fn claims(
+        &self,
+        token: &str,
+        keys: &[(Algorithm, DecodingKey)],
+    ) -> jsonwebtoken::errors::Result<Map<String, Value>> {
+        let mut outcome = Err(ErrorKind::InvalidSignature.into());
+        for (algorithm, key) in keys {
+            let mut validation = Validation::new(*algorithm);
+            validation.leeway = self.settings.leeway.0.as_secs();
+            validation.validate_nbf = true;
+            validation.set_audience(&[&self.settings.audience]);
+            validation.set_issuer(&[&self.settings.issuer]);
+            validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+            outcome = jsonwebtoken::decode(token, key, &validation).map(|token| token.claims);
+            let other = outcome.as_ref().is_err_and(|error| {
+                matches!(
+                    error.kind(),
+                    ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm
+                )
+            });
+            if !other {
+                break;
+            }
+        }
+        outcome
     }
 }
 
@@ -136,8 +162,7 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     }
 }
 
-fn refusal(kind: &jsonwebtoken::errors::ErrorKind) -> &'static str {
-    use jsonwebtoken::errors::ErrorKind;
+fn refusal(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::ExpiredSignature => "the token has expired",
         ErrorKind::ImmatureSignature => "the token is not valid yet",

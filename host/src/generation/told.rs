@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use selvedge_plugin::Attachment;
+
 use super::{EndpointState, Generation, Ready};
 use crate::backend::Backend;
+use crate::telemetry::meters::PLUGIN;
 
 impl Generation {
     /// Whether a sample with these labels is of something that there is: of each, and of a model or a plugin as it is now.
@@ -25,7 +28,12 @@ impl Generation {
             (Some(endpoint), Some(plugin), Some(metric)) => self.records(endpoint, plugin, metric),
             _ => true,
         };
-        is_now && records && labels.iter().all(|(kind, name)| self.has(kind, name))
+        let plugin = value("stage").and_then(|stage| stage.strip_prefix(PLUGIN));
+        let attached = match (value("endpoint"), plugin) {
+            (Some(endpoint), Some(plugin)) => self.attachments(endpoint, plugin).next().is_some(),
+            _ => true,
+        };
+        is_now && records && attached && labels.iter().all(|(kind, name)| self.has(kind, name))
     }
 
     /// The model of a name, where it is loaded.
@@ -36,14 +44,15 @@ impl Generation {
 
     /// Whether a plugin on an endpoint records a metric of this name.
     fn records(&self, endpoint: &str, plugin: &str, metric: &str) -> bool {
-        let Some(EndpointState::Ready(ready)) = self.endpoint(endpoint).map(|endpoint| &endpoint.state)
-        else {
-            return false;
-        };
-        let attachments = ready.plugins.iter().map(|attached| &attached.attachment);
-        attachments
-            .filter(|attachment| &*attachment.plugin().name == plugin)
+        self.attachments(endpoint, plugin)
             .any(|attachment| attachment.metrics().contains_key(metric))
+    }
+
+    /// A plugin on an endpoint that serves, as often as it is there.
+    fn attachments(&self, endpoint: &str, plugin: &str) -> impl Iterator<Item = &Attachment> {
+        let plugins = self.ready(endpoint).map(|ready| &ready.plugins);
+        let attachments = plugins.into_iter().flatten().map(|attached| &attached.attachment);
+        attachments.filter(move |attachment| &*attachment.plugin().name == plugin)
     }
 
     /// Whether there is something of a kind and name, as labels of metrics have them; of a kind that it knows nothing of, there is.

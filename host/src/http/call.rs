@@ -14,6 +14,7 @@ use http::request::Parts;
 use http_body_util::Either;
 use hyper::body::{Body as _, Frame, SizeHint};
 use metrics::counter;
+use selvedge_plugin::value::Timings;
 use tracing::Span;
 
 use crate::edge::address::network;
@@ -22,7 +23,7 @@ use crate::generation::Ready;
 use crate::observe::Noted;
 use crate::pipeline::ClientFault;
 use crate::router::Dialect;
-use crate::telemetry::spans;
+use crate::telemetry::{Outcome, spans};
 
 /// What is told of a request whose client left before its answer was complete; nginx's word for it.
 const CLIENT_LEFT: u16 = 499;
@@ -46,6 +47,8 @@ pub struct Call {
     principal: OnceLock<Arc<Principal>>,
     endpoint: OnceLock<Arc<Ready>>,
     admissions: std::sync::Mutex<Vec<Admission>>,
+    /// What plugins take of it, once it is one that plugins see.
+    timings: OnceLock<Timings>,
     /// 0 until there is an answer.
     status: AtomicU16,
     /// Whether the answer went out to its last byte.
@@ -73,6 +76,7 @@ impl Call {
             principal: OnceLock::new(),
             endpoint: OnceLock::new(),
             admissions: std::sync::Mutex::default(),
+            timings: OnceLock::new(),
             status: AtomicU16::new(0),
             complete: AtomicBool::new(false),
             prompt: AtomicU64::new(0),
@@ -121,6 +125,11 @@ impl Call {
         }
     }
 
+    /// Notes where it will stand what plugins take of it. Once.
+    pub fn timed(&self, timings: &Timings) {
+        self.timings.set(timings.clone()).ok();
+    }
+
     /// Notes a limit that it was let through by, and that hears of its end.
     pub fn admit(&self, admission: Admission) {
         self.admissions().push(admission);
@@ -131,6 +140,18 @@ impl Call {
         for admission in &mut *self.admissions() {
             admission.expect(estimate);
         }
+    }
+
+    /// Notes that it may take so many tokens, which must be there where there is a limit of them.
+    ///
+    /// # Errors
+    ///
+    /// Where they are not.
+    pub fn claim(&self, tokens: u64) -> Result<(), ClientFault> {
+        let mut admissions = self.admissions();
+        admissions
+            .iter_mut()
+            .try_for_each(|admission| admission.claim(tokens))
     }
 
     fn admissions(&self) -> std::sync::MutexGuard<'_, Vec<Admission>> {
@@ -197,7 +218,14 @@ impl Drop for Call {
             admission.settle(prompt + completion);
         }
         let endpoint: Arc<str> = self.endpoint.get().map_or_else(Arc::default, |endpoint| {
-            endpoint.meters.end(self.since.elapsed());
+            let outcome = match code {
+                200..=299 => Outcome::Answered,
+                _ => Outcome::Failed,
+            };
+            endpoint.meters.end(outcome, self.since.elapsed());
+            if let Some(timings) = self.timings.get() {
+                endpoint.meters.plugins(timings);
+            }
             endpoint.meters.tokens(prompt, cached, completion);
             Arc::clone(&endpoint.name)
         });

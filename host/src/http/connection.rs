@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,19 +28,39 @@ const HEADERS_MAX: usize = 100;
 /// Bytes of a request's head at most.
 const HEAD_LEN_MAX: usize = 64 << 10;
 
+/// Bytes of a write that may be no answer: HTTP/2 answers pings and settings of its own accord, and pings itself.
+const SIGNS_LEN_MAX: usize = 64;
+
 /// Requests in flight on one connection, and since when there is none.
 struct Activity {
     in_flight: AtomicUsize,
+    /// Answers whose bodies are still being sent.
+    answers: AtomicUsize,
     quiet_since: Mutex<Instant>,
 }
 
 /// A request in flight.
 struct InFlight(Arc<Activity>);
 
+/// An answer's body, which is being sent as long as it is there.
+struct Answering<B> {
+    body: B,
+    activity: Arc<Activity>,
+}
+
 impl Activity {
     fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
+    }
+
+    /// An answer that begins to be sent.
+    fn answer<B>(self: &Arc<Self>, response: http::Response<B>) -> http::Response<Answering<B>> {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        response.map(|body| Answering {
+            body,
+            activity: Arc::clone(self),
+        })
     }
 
     /// Something happened: idleness is counted from now.
@@ -68,7 +88,12 @@ struct Watched<S> {
 
 impl<S> Watched<S> {
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(1..)) = outcome {
+        // Of an answer in pieces each counts, be it as short as a sign of life.
+        let least = match self.activity.answers.load(Ordering::Relaxed) {
+            0 => SIGNS_LEN_MAX + 1,
+            _ => 1,
+        };
+        if matches!(outcome, Poll::Ready(Ok(len)) if len >= least) {
             self.activity.touch();
         }
         outcome
@@ -110,6 +135,33 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<B: Body + Unpin> Body for Answering<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Answering<B> {
+    fn drop(&mut self) {
+        self.activity.touch();
+        self.activity.answers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -163,6 +215,7 @@ where
     let (server, shutdown) = (app.config().server.clone(), app.shutdown().clone());
     let activity = Arc::new(Activity {
         in_flight: AtomicUsize::new(0),
+        answers: AtomicUsize::new(0),
         quiet_since: Mutex::new(Instant::now()),
     });
     let in_service = Arc::clone(&activity);
@@ -171,6 +224,7 @@ where
         async move {
             // Boxed, since hyper keeps the room of a request's future as long as the connection lives, and most are idle.
             let response = Box::pin(handle::request(&app, side, peer, request)).await;
+            let response = in_flight.0.answer(response);
             drop(in_flight);
             Ok::<_, Infallible>(response)
         }

@@ -24,6 +24,8 @@ use crate::app::App;
 use crate::edge;
 use crate::generation::{Endpoint, Generation};
 use crate::observe::Noted;
+use crate::pipeline::order::Prompt;
+use crate::pipeline::params::Params;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::reload;
 use crate::router::{self, Dialect, Miss, Ollama, OpenInference, Route};
@@ -32,8 +34,11 @@ use crate::shutdown::Shutdown;
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_LEN_MAX: usize = 128;
 
-/// Tokens of an answer, before it is known how many there are.
+/// Tokens of an answer, before it is known how many there are, or may be.
 const ANSWER_TOKENS: u64 = 128;
+
+/// Bytes of a token, of English.
+const TOKEN_LEN: u64 = 4;
 
 /// Which listener a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,11 +126,12 @@ async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestErr
         Side::Public => generation.router.find(&parts.method, &path),
         Side::Admin => router::find_admin(&parts.method, &path),
     };
+    // Which paths there are is told to those who may know, and asking for others is counted as well.
+    admit(generation, found.as_ref().ok(), parts, &arrived.call)?;
     let route = found.map_err(|miss| match miss {
         Miss::Path => ClientFault::UnknownPath(path.clone()),
         Miss::Method { allow } => ClientFault::Method { allow },
     })?;
-    admit(generation, route, parts, &arrived.call)?;
     let known = parts.headers.get(IF_NONE_MATCH).cloned();
     // What is broken, and where it lies, is not for strangers.
     let told = match side {
@@ -168,38 +174,52 @@ async fn own_path(arrived: Arrived<'_>, endpoint: &Endpoint) -> Result<Response,
     endpoint::answer(ready, received).await
 }
 
-/// Lets a request through, by who sends it and how much of it there was; before its body is read.
-fn admit(generation: &Generation, route: Route<'_>, parts: &Parts, call: &Call) -> Result<(), RequestError> {
-    let scope = match route {
-        // The page itself tells nothing; the document that it reads asks for a key like anything else.
-        Route::Live
-        | Route::Ready
-        | Route::Docs
-        | Route::Ollama(Ollama::Root)
-        | Route::OpenInference(OpenInference::Live | OpenInference::Ready) => return Ok(()),
-        Route::Metrics | Route::Reload => Some(edge::ADMIN),
-        _ => None,
-    };
-    let edge = &generation.edge;
-    let principal = edge.authenticate(&parts.headers, call.address)?;
-    if let (Some(scope), Some(principal)) = (scope, &principal)
-        && !principal.may(scope)
-    {
-        let scope = scope.to_owned();
-        return Err(ClientFault::Forbidden { scope }.into());
+/// Lets a request through, by where it comes from, who sends it, and how much of it there was; before its body is read. Where
+/// there is no route, nothing answers it.
+fn admit(
+    generation: &Generation,
+    route: Option<&Route<'_>>,
+    parts: &Parts,
+    call: &Call,
+) -> Result<(), RequestError> {
+    if route.is_some_and(is_for_everybody) {
+        return Ok(());
     }
+    let edge = &generation.edge;
     let endpoint = match route {
-        Route::Endpoint(index) => Some(&generation.endpoints[index]),
+        Some(Route::Endpoint(index)) => Some(&generation.endpoints[*index]),
         _ => None,
     };
     let estimate = estimate(&parts.headers, endpoint);
-    for admission in edge.admit(principal.as_deref(), call.address, estimate)? {
+    // Before anybody is asked who they are, so that those count too who cannot say.
+    if let Some(admission) = edge.admit_address(call.address, estimate)? {
         call.admit(admission);
     }
-    if let Some(principal) = principal {
-        call.identify(principal);
+    let Some(principal) = edge.authenticate(&parts.headers, call.address)? else {
+        return Ok(());
+    };
+    call.identify(Arc::clone(&principal));
+    if matches!(route, Some(Route::Metrics | Route::Reload)) && !principal.may(edge::ADMIN) {
+        let scope = edge::ADMIN.to_owned();
+        return Err(ClientFault::Forbidden { scope }.into());
+    }
+    if let Some(admission) = edge.admit_principal(&principal, estimate)? {
+        call.admit(admission);
     }
     Ok(())
+}
+
+/// Whether a path answers everybody, as often as they ask: whether the node lives, and the page, which itself tells nothing; the
+/// document that it reads asks for a key like anything else.
+fn is_for_everybody(route: &Route<'_>) -> bool {
+    matches!(
+        route,
+        Route::Live
+            | Route::Ready
+            | Route::Docs
+            | Route::Ollama(Ollama::Root)
+            | Route::OpenInference(OpenInference::Live | OpenInference::Ready)
+    )
 }
 
 /// About how many tokens a request will take, as far as its head tells; more exactly when its body is here, and settled when it
@@ -213,9 +233,25 @@ fn estimate(headers: &HeaderMap, endpoint: Option<&Endpoint>) -> u64 {
     estimate_of(len.unwrap_or_default())
 }
 
-/// English has four bytes a token, and an answer is as long as its question, or as many models answer where nobody says.
+/// English has four bytes a token, and an answer is as long as many models answer where nobody says.
 fn estimate_of(len: u64) -> u64 {
-    len / 4 + ANSWER_TOKENS
+    len / TOKEN_LEN + ANSWER_TOKENS
+}
+
+/// How many tokens a request to generate may take at the most, as near as it is known before it is tokenised: its prompt, and
+/// answers as long as it lets them be, where prompt and answer together have at most `context_max`.
+#[must_use]
+pub fn tokens_of(prompt: &Prompt, params: &Params, context_max: Option<usize>) -> u64 {
+    let len = |text: &String| text.len() as u64 / TOKEN_LEN;
+    let prompt = match prompt {
+        Prompt::Messages(messages) => messages.iter().map(|message| len(&message.content)).sum(),
+        Prompt::Text(text) => len(text),
+        Prompt::Tokens(tokens) => tokens.len() as u64,
+    };
+    let room = context_max.map_or(u64::MAX, |max| (max as u64).saturating_sub(prompt));
+    let answer = params.tokens_max.map_or(ANSWER_TOKENS, |max| max as u64);
+    let answers = answer.min(room).saturating_mul(params.count as u64);
+    prompt.saturating_add(answers)
 }
 
 /// A request whose body is here.
@@ -386,7 +422,7 @@ pub fn plugin_request(
 
 #[cfg(test)]
 mod tests {
-    use super::{contained, respond};
+    use super::{Params, Prompt, contained, respond, tokens_of};
     use crate::pipeline::Fault;
     use crate::router::Dialect;
 
@@ -411,6 +447,21 @@ mod tests {
             .expect("a whole body");
         let text = String::from_utf8(body.to_bytes().to_vec()).expect("JSON");
         assert!(!text.contains("invariant") && text.contains("req-1"), "{text}");
+    }
+
+    #[test]
+    fn a_prompt_and_all_its_answers_are_claimed_as_far_as_the_context_has_room() {
+        let params = |tokens_max: Option<usize>, count: usize| Params {
+            tokens_max,
+            count,
+            ..Params::default()
+        };
+        let tokens = Prompt::Tokens(vec![1; 10]);
+        assert_eq!(tokens_of(&tokens, &params(Some(100), 2), None), 210);
+        assert_eq!(tokens_of(&tokens, &params(Some(100), 2), Some(50)), 90);
+        assert_eq!(tokens_of(&tokens, &params(Some(usize::MAX), 8), None), u64::MAX);
+        let text = Prompt::Text("word".repeat(10));
+        assert_eq!(tokens_of(&text, &params(None, 1), Some(2048)), 10 + 128);
     }
 
     #[tokio::test]

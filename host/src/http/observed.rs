@@ -1,5 +1,6 @@
 //! The last of an answer: its event is kept before the client has all of it.
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -59,13 +60,16 @@ impl Drop for Unanswered {
     }
 }
 
-type Pieces = StreamBody<BoxStream<'static, Result<Frame<bytes::Bytes>, GivenUp>>>;
+type Piece = Result<Frame<bytes::Bytes>, GivenUp>;
+type Pieces = StreamBody<BoxStream<'static, Piece>>;
 
 /// An answer in pieces that is noted as it is sent.
 struct Watched {
     pieces: Pieces,
     noted: Noted,
     policy: Full,
+    /// The piece behind the one that was given last, where it was there already.
+    ahead: Option<Piece>,
     over: bool,
 }
 
@@ -81,20 +85,31 @@ fn watched(pieces: Pieces, noted: Noted, policy: Full) -> Pieces {
         pieces,
         noted,
         policy,
+        ahead: None,
         over: false,
     };
     StreamBody::new(stream::unfold(watched, Watched::next).boxed())
 }
 
 impl Watched {
-    async fn next(mut self) -> Option<(Result<Frame<bytes::Bytes>, GivenUp>, Self)> {
+    async fn next(mut self) -> Option<(Piece, Self)> {
         if self.over {
             return None;
         }
-        match self.pieces.next().await {
+        let piece = match self.ahead.take() {
+            Some(piece) => Some(piece),
+            None => self.pieces.next().await,
+        };
+        match piece {
             Some(Ok(frame)) => {
                 if let Some(bytes) = frame.data_ref() {
                     self.noted.sent(bytes);
+                }
+                // A client takes `[DONE]` for the end, so the event is kept before that is sent.
+                match self.pieces.next().now_or_never() {
+                    Some(None) if self.end().await => return Some((Err(GivenUp), self)),
+                    Some(Some(piece)) => self.ahead = Some(piece),
+                    Some(None) | None => {}
                 }
                 Some((Ok(frame), self))
             }
@@ -103,12 +118,14 @@ impl Watched {
                 self.noted.break_off(Finish::Error);
                 Some((Err(error), self))
             }
-            None => {
-                self.over = true;
-                let lost = self.noted.end().await.is_err();
-                // The client must not take for whole what nobody keeps.
-                (lost && self.policy == Full::Refuse).then_some((Err(GivenUp), self))
-            }
+            None => self.end().await.then_some((Err(GivenUp), self)),
         }
+    }
+
+    /// The answer is over. Whether the client must not take it for whole, since nobody keeps its event.
+    async fn end(&mut self) -> bool {
+        self.over = true;
+        let lost = self.noted.end().await.is_err();
+        lost && self.policy == Full::Refuse
     }
 }

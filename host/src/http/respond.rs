@@ -1,8 +1,8 @@
 //! Errors to answers: the only place where what went wrong becomes a status, a stable code and words for the client.
 //!
 //! A fault has two messages. The *external* one says what the client can do about it. The *internal* one, which may name
-//! files, plugins' messages and traps, goes to the log alone. Each dialect dresses the same description in its own clothes.
-//! Longer than others: it is the one place where errors become statuses, and each has its own.
+//! files, plugins' messages and traps, goes to the log alone. Each dialect dresses the same description in its own
+//! clothes (`respond/clothes.rs`).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,11 +16,16 @@ use selvedge_plugin::{CallError, Fault as PluginFault};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use clothes::dress;
+
 use super::{Response, full};
+use crate::edge::limit::Left;
 use crate::pipeline::{ClientFault, Fault, HostFault, RequestError};
 use crate::router::Dialect;
 use crate::telemetry::meters;
 use crate::upstream::{UpstreamError, UpstreamFault};
+
+mod clothes;
 
 /// JSON with a status.
 #[must_use]
@@ -50,6 +55,8 @@ struct Description<'a> {
     /// FastAPI's entries; on own paths they are the answer.
     detail: Option<Value>,
     retry_after: Option<Duration>,
+    /// What is left of the limit that refuses the request.
+    left: Option<Left>,
     allow: Option<&'static str>,
 }
 
@@ -63,6 +70,7 @@ impl<'a> Description<'a> {
             param: None,
             detail: None,
             retry_after: None,
+            left: None,
             allow: None,
         }
     }
@@ -80,6 +88,9 @@ pub fn error(dialect: Dialect, error: &RequestError, request_id: &str) -> Respon
     let headers = response.headers_mut();
     if let Some(after) = described.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+    }
+    if let Some(left) = described.left {
+        left.write_headers(headers);
     }
     if status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -122,52 +133,6 @@ fn log<'a>(error: &'a RequestError, request_id: &str) -> Description<'a> {
         tracing::debug!(id = request_id, code = &*described.code, error = %error, "a request was refused");
     }
     described
-}
-
-/// Status and body, in a dialect's clothes.
-fn dress(dialect: Dialect, described: &Description<'_>, request_id: &str) -> (u16, Value) {
-    match dialect {
-        Dialect::Endpoint => (described.status, endpoint_clothes(described, request_id)),
-        Dialect::OpenAi => openai_clothes(described),
-        Dialect::Ollama | Dialect::OpenInference => {
-            let status = if described.status == 422 {
-                400
-            } else {
-                described.status
-            };
-            (status, json!({ "error": described.message }))
-        }
-    }
-}
-
-fn endpoint_clothes(described: &Description<'_>, request_id: &str) -> Value {
-    match &described.detail {
-        Some(detail) => json!({ "detail": detail }),
-        None => json!({ "detail": described.message, "code": described.code, "request_id": request_id }),
-    }
-}
-
-/// OpenAI's clients know 400 for a bad body, not 422.
-fn openai_clothes(described: &Description<'_>) -> (u16, Value) {
-    let code = if described.status == 422 {
-        400
-    } else {
-        described.status
-    };
-    let kind = match code {
-        401 => "authentication_error",
-        403 => "permission_error",
-        429 => "rate_limit_error",
-        500.. => "server_error",
-        _ => "invalid_request_error",
-    };
-    let error = json!({
-        "message": described.message,
-        "type": kind,
-        "param": described.param,
-        "code": described.code,
-    });
-    (code, json!({ "error": error }))
 }
 
 fn describe(fault: &Fault) -> Description<'_> {
@@ -228,8 +193,11 @@ fn describe_client(fault: &ClientFault) -> Description<'_> {
         },
         ClientFault::Unauthenticated(_) => Description::new(401, "unauthenticated", message),
         ClientFault::Forbidden { .. } => Description::new(403, "forbidden", message),
-        ClientFault::RateLimited { retry_after, .. } => Description {
+        ClientFault::RateLimited {
+            retry_after, left, ..
+        } => Description {
             retry_after: Some(*retry_after),
+            left: *left,
             ..Description::new(429, "rate_limited", message)
         },
         ClientFault::ReloadBusy => Description {

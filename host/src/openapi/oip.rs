@@ -205,6 +205,17 @@ fn models(subject: &Subject, sections: &mut Sections) {
         json!({ "name": name(), "ready": { "type": "boolean" } }),
         &["name", "ready"],
     );
+    let all = ("What all were asked.", json_content(statistics(name())));
+    let summary = "Ask what all models were asked, and how long that took";
+    let described = operation(
+        subject,
+        "statistics".to_owned(),
+        summary,
+        errors::ASK.to_vec(),
+        all,
+    );
+    let described = described.describe(sections);
+    sections.operation("get", "/v2/models/stats", described);
     let statuses = || [errors::ASK.as_slice(), &[404]].concat();
     for (id, behind, summary, schema) in [
         ("model", "", "Ask what a model takes and gives", metadata(name())),
@@ -213,6 +224,12 @@ fn models(subject: &Subject, sections: &mut Sections) {
             "/config",
             "Ask the same in the words of Triton's configuration",
             config(name()),
+        ),
+        (
+            "model_statistics",
+            "/stats",
+            "Ask what a model was asked, and how long that took",
+            statistics(name()),
         ),
         ("model_ready", "/ready", "Ask whether a model is ready", ready),
     ] {
@@ -246,6 +263,58 @@ fn metadata(name: Value) -> Value {
         }),
         &["name", "versions", "platform", "inputs", "outputs"],
     )
+}
+
+fn statistics(name: Value) -> Value {
+    let count = || json!({ "type": "integer", "minimum": 0 });
+    let total = |about: &str| {
+        let pair = object(json!({ "count": count(), "ns": count() }), &["count", "ns"]);
+        described(pair, about)
+    };
+    let parts = [
+        (
+            "success",
+            "Requests that were answered, in nanoseconds from the head to the last byte.",
+        ),
+        (
+            "fail",
+            "Requests that were refused, failed, or were left by their client.",
+        ),
+        ("queue", "Waiting for a batch, or a row."),
+        ("compute_input", "Making tokens of texts."),
+        ("compute_infer", "The model's work."),
+        ("compute_output", "Not measured: zeros."),
+        ("cache_hit", "There is no cache of answers: zeros."),
+        ("cache_miss", "There is no cache of answers: zeros."),
+    ];
+    let names = parts.map(|(name, _)| name);
+    let parts = parts.map(|(name, about)| (name.to_owned(), total(about)));
+    let last = described(
+        count(),
+        "Milliseconds since 1970; 0 where nothing was answered yet.",
+    );
+    let inferences = described(count(), "Inputs, and generated texts, that came to their end.");
+    let executions = described(
+        count(),
+        "Runs of the model, which other endpoints may share; of another server's, its answers.",
+    );
+    let entry = object(
+        json!({
+            "name": name, "version": { "const": VERSION }, "last_inference": last, "inference_count": inferences,
+            "execution_count": executions, "inference_stats": object(parts.into_iter().collect(), &names),
+            "batch_stats": { "type": "array", "maxItems": 0 },
+        }),
+        &[
+            "name",
+            "version",
+            "last_inference",
+            "inference_count",
+            "execution_count",
+            "inference_stats",
+            "batch_stats",
+        ],
+    );
+    object(json!({ "model_stats": array(entry) }), &["model_stats"])
 }
 
 fn config(name: Value) -> Value {

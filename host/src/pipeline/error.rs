@@ -6,7 +6,7 @@ use selvedge_model::InferError;
 use selvedge_plugin::CallError;
 use selvedge_plugin::value::Rejection;
 
-use crate::edge::limit::Limited;
+use crate::edge::limit::{Left, Limited};
 use crate::upstream::UpstreamError;
 
 /// A request without a result.
@@ -112,6 +112,8 @@ pub enum ClientFault {
         per: Duration,
         /// How long to wait.
         retry_after: Duration,
+        /// What is left of it, where it is one of requests or tokens in a time.
+        left: Option<Left>,
     },
     /// A reload is under way.
     #[error("a reload is under way; ask again when it is done")]

@@ -13,10 +13,11 @@ use selvedge_plugin::value::{Chunk, Completion, Finish, Output, Request, StreamA
 use selvedge_plugin::{Stage, StreamInstance};
 use tracing::Instrument;
 
-use super::RequestError;
-use super::order::{Order, amend, check_logprobs, check_structure, prompt_of, unavailable};
+use super::order::{Order, Prompt, unavailable};
+use super::params::Params;
 use super::run::{postprocess, template, validate};
 use super::source::{self, Heard, Source};
+use super::{ClientFault, RequestError};
 use crate::generation::Ready;
 use crate::telemetry::{Step, Watch};
 
@@ -121,35 +122,30 @@ pub struct Running {
 }
 
 impl Running {
-    /// Takes a request to where a model, or another server, has taken it on. `decode` makes an order of the body that the validators left.
+    /// Takes a request to where a model, or another server, has taken it on. `decode` makes an order of the body that the
+    /// validators left; `claim` lets the order through once it is known with all that templaters make of it.
     ///
     /// # Errors
     ///
-    /// Where a plugin refuses the request or fails, or nobody takes it on.
+    /// Where a plugin refuses the request or fails, `claim` does, or nobody takes it on.
     pub async fn start(
         endpoint: &Arc<Ready>,
         request: Arc<Request>,
         decode: impl FnOnce(&Request) -> Result<Order, RequestError>,
+        claim: impl FnOnce(&Prompt, &Params) -> Result<(), ClientFault>,
     ) -> Result<Self, RequestError> {
         let meters = &endpoint.meters;
         let request = meters.during(Step::Validate, validate(endpoint, request)).await?;
-        let mut order = decode(&request)?;
+        let order = decode(&request)?;
         let rendered = meters
             .during(Step::Template, template(endpoint, &request))
             .await?;
-        if let Some(rendered) = rendered {
-            order.prompt = Ok(prompt_of(endpoint, rendered.prompt)?);
-            if let Some(params) = rendered.params {
-                amend(endpoint, &mut order.params, &params)?;
-            }
-        }
-        check_logprobs(endpoint, &order.params)?;
-        check_structure(endpoint, &order.params)?;
-        let (prompt, mut watch) = (order.prompt?, meters.watch(Step::Model));
+        let (prompt, params) = order.completed(endpoint, rendered)?;
+        claim(&prompt, &params)?;
+        let (count, mut watch) = (params.count, meters.watch(Step::Model));
         let opened_at = Instant::now();
-        let opened = source::open(endpoint, &request, prompt, &order.params).instrument(watch.span());
+        let opened = source::open(endpoint, &request, prompt, &params).instrument(watch.span());
         let (source, counts) = opened.await.inspect_err(|_| watch.end())?;
-        let count = order.params.count;
         let filtered = endpoint.stage(Stage::Stream).next().is_some();
         Ok(Self {
             endpoint: Arc::clone(endpoint),

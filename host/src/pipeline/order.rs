@@ -2,7 +2,7 @@
 
 use selvedge_model::Message;
 use selvedge_plugin::Stage;
-use selvedge_plugin::value::Prompt as Rendered;
+use selvedge_plugin::value::{Prompt as RenderedPrompt, Rendered};
 use serde_json::Value;
 
 use super::params::Params;
@@ -18,6 +18,30 @@ pub struct Order {
     pub params: Params,
 }
 
+impl Order {
+    /// The order with what templaters made of the request.
+    ///
+    /// # Errors
+    ///
+    /// Where they made something that is none, nobody says what text is generated from, or the endpoint's plugins do not let it
+    /// be generated so.
+    pub(super) fn completed(
+        mut self,
+        endpoint: &Ready,
+        rendered: Option<Rendered>,
+    ) -> Result<(Prompt, Params), RequestError> {
+        if let Some(rendered) = rendered {
+            self.prompt = Ok(prompt_of(endpoint, rendered.prompt)?);
+            if let Some(params) = rendered.params {
+                amend(endpoint, &mut self.params, &params)?;
+            }
+        }
+        check_logprobs(endpoint, &self.params)?;
+        check_structure(endpoint, &self.params)?;
+        Ok((self.prompt?, self.params))
+    }
+}
+
 /// What text is generated from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
@@ -30,17 +54,17 @@ pub enum Prompt {
 }
 
 /// What a templater rendered, as a prompt.
-pub(super) fn prompt_of(endpoint: &Ready, prompt: Rendered) -> Result<Prompt, RequestError> {
+fn prompt_of(endpoint: &Ready, prompt: RenderedPrompt) -> Result<Prompt, RequestError> {
     Ok(match prompt {
-        Rendered::Text(text) => Prompt::Text(text),
-        Rendered::TokenIds(tokens) => Prompt::Tokens(tokens),
-        Rendered::Messages(messages) => Prompt::Messages(
+        RenderedPrompt::Text(text) => Prompt::Text(text),
+        RenderedPrompt::TokenIds(tokens) => Prompt::Tokens(tokens),
+        RenderedPrompt::Messages(messages) => Prompt::Messages(
             messages
                 .into_iter()
                 .map(|(role, content)| Message { role, content })
                 .collect(),
         ),
-        Rendered::MessagesJson(json) => {
+        RenderedPrompt::MessagesJson(json) => {
             let messages = serde_json::from_str(&json);
             Prompt::Messages(messages.map_err(|error| {
                 unavailable(
@@ -49,7 +73,7 @@ pub(super) fn prompt_of(endpoint: &Ready, prompt: Rendered) -> Result<Prompt, Re
                 )
             })?)
         }
-        Rendered::Texts(_) | Rendered::Tensors(_) => {
+        RenderedPrompt::Texts(_) | RenderedPrompt::Tensors(_) => {
             let reason =
                 "its template renders several texts or tensors, and its model takes one prompt".to_owned();
             return Err(unavailable(endpoint, reason));
@@ -58,7 +82,7 @@ pub(super) fn prompt_of(endpoint: &Ready, prompt: Rendered) -> Result<Prompt, Re
 }
 
 /// Takes over a templater's parameters. What is wrong with them is not the client's fault.
-pub(super) fn amend(endpoint: &Ready, params: &mut Params, json: &str) -> Result<(), RequestError> {
+fn amend(endpoint: &Ready, params: &mut Params, json: &str) -> Result<(), RequestError> {
     let wrong = |why: String| {
         unavailable(
             endpoint,
@@ -73,7 +97,7 @@ pub(super) fn amend(endpoint: &Ready, params: &mut Params, json: &str) -> Result
 }
 
 /// Tokens and their probabilities would tell what a plugin hides.
-pub(super) fn check_logprobs(endpoint: &Ready, params: &Params) -> Result<(), ClientFault> {
+fn check_logprobs(endpoint: &Ready, params: &Params) -> Result<(), ClientFault> {
     let mut rewriting = endpoint
         .stage(Stage::Stream)
         .chain(endpoint.stage(Stage::Postprocess));
@@ -91,7 +115,7 @@ pub(super) fn check_logprobs(endpoint: &Ready, params: &Params) -> Result<(), Cl
 }
 
 /// What a plugin lets come and what a schema does need have no text in common.
-pub(super) fn check_structure(endpoint: &Ready, params: &Params) -> Result<(), ClientFault> {
+fn check_structure(endpoint: &Ready, params: &Params) -> Result<(), ClientFault> {
     match endpoint.stage(Stage::Decode).next() {
         Some(attached) if params.structure.is_some() => {
             let plugin = &attached.attachment.plugin().name;

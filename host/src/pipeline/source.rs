@@ -1,6 +1,7 @@
 //! Where generated text comes from: the endpoint's backend, or where that fails before its first word, one behind it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
 use selvedge_model::generate::guide;
@@ -18,6 +19,7 @@ use super::params::Params;
 use super::{Fault, RequestError};
 use crate::backend::Backend;
 use crate::generation::Ready;
+use crate::telemetry::Meters;
 use crate::upstream::{Said, Words};
 
 /// What a source tells of the answers to a prompt.
@@ -53,8 +55,11 @@ pub(super) async fn open(
     let mut backend = backends.next().unwrap_or(&endpoint.backend);
     loop {
         let opened = match backend {
-            Backend::Model(model) => open_model(model, &prompt, params, decider).await,
-            Backend::Upstream(upstream) => upstream.generate(&prompt, params).await.map(heard),
+            Backend::Model(model) => open_model(model, &endpoint.meters, &prompt, params, decider).await,
+            Backend::Upstream(upstream) => {
+                let words = upstream.generate(&prompt, params).await;
+                words.map(|words| heard(words, Arc::clone(&endpoint.meters)))
+            }
         };
         match (opened, backends.next()) {
             (Err(error), Some(next)) if passes_on(&error) => {
@@ -66,12 +71,25 @@ pub(super) async fn open(
     }
 }
 
-/// Runs a backend on what it is given, or where it fails, one behind it.
+/// Runs a backend on what it is given, or where it fails, one behind it. What it took is counted.
 ///
 /// # Errors
 ///
 /// Where the input is wrong, or the last of them fails.
 pub(super) async fn infer(endpoint: &Ready, input: Input) -> Result<Inference, RequestError> {
+    let inputs = match &input {
+        Input::Texts(texts) => texts.len(),
+        Input::Tensors(_) => 1,
+    };
+    let inference = asked(endpoint, input).await?;
+    if let Some(took) = inference.tokenized {
+        endpoint.meters.tokenized(took);
+    }
+    endpoint.meters.inferred(inputs, inference.turn);
+    Ok(inference)
+}
+
+async fn asked(endpoint: &Ready, input: Input) -> Result<Inference, RequestError> {
     for (backend, next) in std::iter::once(&endpoint.backend)
         .chain(&endpoint.fallbacks)
         .zip(&endpoint.fallbacks)
@@ -105,15 +123,20 @@ fn passes_on(error: &RequestError) -> bool {
 
 async fn open_model(
     model: &Model,
+    meters: &Arc<Meters>,
     prompt: &Prompt,
     params: &Params,
     decider: Option<(&Attachment, &Arc<Request>)>,
 ) -> Result<(Source, Counts), RequestError> {
-    let prompt = match prompt {
+    let started = Instant::now();
+    let tokens = match prompt {
         Prompt::Messages(messages) => model.chat_prompt(messages).await?,
         Prompt::Text(text) => model.text_prompt(text.clone()).await?,
         Prompt::Tokens(tokens) => tokens.clone(),
     };
+    if !matches!(prompt, Prompt::Tokens(_)) {
+        meters.tokenized(started.elapsed());
+    }
     let constraint = match &params.structure {
         Some(structure) => Some(model.structure(structure.clone()).await?),
         None => None,
@@ -121,7 +144,7 @@ async fn open_model(
     let mut source = SelectAll::new();
     for choice in 0..params.count {
         let order = GenerateRequest {
-            prompt: prompt.clone(),
+            prompt: tokens.clone(),
             tokens_max: params.tokens_max.unwrap_or(usize::MAX),
             stop: params.stop.clone(),
             sampling: Sampling {
@@ -138,10 +161,10 @@ async fn open_model(
                 (generation, Some(Driver::start(attachment, request, choice, seat)))
             }
         };
-        source.push(events(choice, generation, driver));
+        source.push(events(choice, generation, driver, Arc::clone(meters)));
     }
     let counts = Counts {
-        prompt: prompt.len(),
+        prompt: tokens.len(),
         ..Counts::default()
     };
     Ok((source, counts))
@@ -152,14 +175,16 @@ fn events(
     choice: usize,
     generation: Generation,
     driver: Option<Driver>,
+    meters: Arc<Meters>,
 ) -> BoxStream<'static, Result<Heard, RequestError>> {
-    let next = move |(mut generation, mut driver): (Generation, Option<Driver>)| async move {
+    let next = move |(mut generation, mut driver, meters): (Generation, Option<Driver>, Arc<Meters>)| async move {
         let heard = match generation.next().await? {
             Ok(Event::Text(piece)) => vec![Ok(Heard::Text(choice, piece))],
             Ok(Event::Done(done)) => {
                 if let Some(driver) = &mut driver {
                     driver.end().await;
                 }
+                meters.inferred(1, Some(done.turn));
                 let counts = Counts {
                     prompt: done.prompt_tokens,
                     cached: done.cached_tokens,
@@ -179,22 +204,27 @@ fn events(
                 vec![Err(failed.map_or_else(|| error.into(), RequestError::from))]
             }
         };
-        Some((stream::iter(heard), (generation, driver)))
+        Some((stream::iter(heard), (generation, driver, meters)))
     };
-    stream::unfold((generation, driver), next).flatten().boxed()
+    stream::unfold((generation, driver, meters), next)
+        .flatten()
+        .boxed()
 }
 
-fn heard(words: Words) -> (Source, Counts) {
-    let heard = words.filter_map(|said| async {
-        Some(match said {
-            Err(error) => Err(error),
+fn heard(words: Words, meters: Arc<Meters>) -> (Source, Counts) {
+    let heard = words.filter_map(move |said| {
+        if let Ok(Said::End { .. }) = &said {
+            meters.inferred(1, None);
+        }
+        std::future::ready(match said {
+            Err(error) => Some(Err(error)),
             Ok(Said::Text { choice, text, tokens }) => {
                 let count = 1;
-                Ok(Heard::Text(choice, Piece { text, tokens, count }))
+                Some(Ok(Heard::Text(choice, Piece { text, tokens, count })))
             }
-            Ok(Said::End { choice, finish }) => Ok(Heard::End(choice, finish)),
-            Ok(Said::Counts(counts)) => Ok(Heard::Counts(counts)),
-            Ok(Said::Alive | Said::Over) => return None,
+            Ok(Said::End { choice, finish }) => Some(Ok(Heard::End(choice, finish))),
+            Ok(Said::Counts(counts)) => Some(Ok(Heard::Counts(counts))),
+            Ok(Said::Alive | Said::Over) => None,
         })
     });
     (SelectAll::from_iter([heard.boxed()]), Counts::default())

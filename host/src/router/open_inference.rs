@@ -11,6 +11,8 @@ pub enum OpenInference<'a> {
     Ready,
     /// `GET /v2/models`: their names.
     Models,
+    /// `GET /v2/models/stats`: what all of them were asked. A model of that name is described at its only version's path.
+    Statistics,
     /// `/v2/models/{name}`, or `/v2/models/{name}/versions/{version}`, and what is behind it.
     Model {
         /// The endpoint.
@@ -37,6 +39,8 @@ pub enum Asked {
     Config,
     /// `GET ../ready`.
     Ready,
+    /// `GET ../stats`: how often it was asked, what came of it, and how long that took.
+    Statistics,
     /// `POST ../infer`: tensors in, tensors out.
     Infer,
     /// `POST ../generate`: fields in, fields out.
@@ -50,7 +54,12 @@ impl OpenInference<'_> {
     #[must_use]
     pub fn has_body(self) -> bool {
         match self {
-            Self::Server | Self::Live | Self::Ready | Self::Models | Self::Unsupported(_) => false,
+            Self::Server
+            | Self::Live
+            | Self::Ready
+            | Self::Models
+            | Self::Statistics
+            | Self::Unsupported(_) => false,
             Self::Model { asked, .. } => {
                 matches!(asked, Asked::Infer | Asked::Generate | Asked::GenerateStream)
             }
@@ -70,6 +79,7 @@ pub(super) fn at(rest: &str) -> Option<(OpenInference<'_>, &'static str)> {
         ["health", "live"] => get(OpenInference::Live),
         ["health", "ready"] => get(OpenInference::Ready),
         ["models"] => get(OpenInference::Models),
+        ["models", "stats"] => get(OpenInference::Statistics),
         ["models", name, "versions", version, behind @ ..] if is_version(version) => {
             model(name, Some(version), behind)
         }
@@ -106,12 +116,7 @@ fn model<'a>(
         ["infer"] => (Asked::Infer, "POST"),
         ["generate"] => (Asked::Generate, "POST"),
         ["generate_stream"] => (Asked::GenerateStream, "POST"),
-        ["stats"] => {
-            return Some((
-                OpenInference::Unsupported("the statistics extension"),
-                "GET, HEAD",
-            ));
-        }
+        ["stats"] => (Asked::Statistics, "GET, HEAD"),
         ["trace", "setting"] => {
             return Some((OpenInference::Unsupported("the trace extension"), "GET, HEAD"));
         }
@@ -148,6 +153,28 @@ mod tests {
             (
                 "/models/a/versions/1/ready",
                 model("a", Some("1"), Asked::Ready),
+                "GET, HEAD",
+            ),
+            ("/models/stats", OpenInference::Statistics, "GET, HEAD"),
+            (
+                "/models/a/stats",
+                model("a", None, Asked::Statistics),
+                "GET, HEAD",
+            ),
+            (
+                "/models/a/versions/1/stats",
+                model("a", Some("1"), Asked::Statistics),
+                "GET, HEAD",
+            ),
+            // Of a model that is named so.
+            (
+                "/models/stats/versions/1",
+                model("stats", Some("1"), Asked::Metadata),
+                "GET, HEAD",
+            ),
+            (
+                "/models/stats/stats",
+                model("stats", None, Asked::Statistics),
                 "GET, HEAD",
             ),
             ("/models/a/infer", model("a", None, Asked::Infer), "POST"),

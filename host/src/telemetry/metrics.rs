@@ -88,7 +88,7 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
     let full = |name: &str| Matcher::Full(format!("selvedge_{name}"));
     PrometheusBuilder::new()
         .set_buckets(&SECONDS)?
-        .set_buckets_for_metric(full("batch_items"), &ITEMS)?
+        .set_buckets_for_metric(full("batch_size"), &ITEMS)?
         .set_buckets_for_metric(full("decode_rows"), &ITEMS)?
         .set_buckets_for_metric(full("batch_tokens"), &TOKENS)?
         .set_buckets_for_metric(full("padding_ratio"), &RATIO)?
@@ -96,7 +96,7 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// What only grows.
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 10] = [
     (
         "selvedge_requests_total",
         "Requests that are over, by endpoint, dialect and status; 499 where the client left first",
@@ -116,6 +116,10 @@ const COUNTERS: [(&str, &str); 9] = [
     (
         "selvedge_plugin_failures_total",
         "Calls of a plugin that failed, by code",
+    ),
+    (
+        "selvedge_plugin_traps_total",
+        "Those of them in which it trapped or ran out of stack",
     ),
     (
         "selvedge_decode_late_total",
@@ -142,12 +146,12 @@ const TIMES: [(&str, &str); 5] = [
         "From a request's head to the last byte of its answer",
     ),
     (
-        "selvedge_time_to_first_token_seconds",
+        "selvedge_ttft_seconds",
         "From a request's head to the first byte of a streamed answer",
     ),
     (
         "selvedge_stage_seconds",
-        "Time in a stage of the pipeline, waiting included",
+        "Time in a stage of the pipeline, waiting included; tokenize, queue and infer lie within model, a plugin's within its step",
     ),
     (
         "selvedge_queue_seconds",
@@ -158,7 +162,7 @@ const TIMES: [(&str, &str); 5] = [
 
 /// Sizes, and parts of a whole.
 const SIZES: [(&str, &str); 4] = [
-    ("selvedge_batch_items", "Inputs that ran together"),
+    ("selvedge_batch_size", "Inputs that ran together"),
     ("selvedge_batch_tokens", "Tokens of a batch, padding included"),
     (
         "selvedge_decode_rows",
@@ -168,7 +172,7 @@ const SIZES: [(&str, &str); 4] = [
 ];
 
 /// What goes up and down.
-const GAUGES: [(&str, &str); 10] = [
+const GAUGES: [(&str, &str); 12] = [
     ("selvedge_requests_running", "Requests that an endpoint works on"),
     (
         "selvedge_queue_depth",
@@ -183,6 +187,10 @@ const GAUGES: [(&str, &str); 10] = [
         "1 for each model; its task and device are labels",
     ),
     (
+        "selvedge_model_state",
+        "1 where a model is loaded, 0 where it cannot be; of an upstream, 1 says that it can be asked, not that it answers",
+    ),
+    (
         "selvedge_endpoint_ready",
         "1 where an endpoint serves, 0 where it is broken",
     ),
@@ -191,7 +199,14 @@ const GAUGES: [(&str, &str); 10] = [
         "Events that wait for observers, or were given up",
     ),
     ("selvedge_events_bytes", "What these take in the state file"),
-    ("selvedge_generation", "Number of the generation that serves"),
+    (
+        "selvedge_config_generation",
+        "Number of the generation that serves",
+    ),
+    (
+        "selvedge_plugin_memory_bytes",
+        "Memory of all plugins' instances together, with what the host holds for them",
+    ),
     (
         "selvedge_upload_bytes",
         "Files of forms whose requests are being answered, in memory and on disk",

@@ -4,6 +4,8 @@ pub mod calls;
 pub mod meters;
 pub mod metrics;
 pub mod spans;
+pub mod tally;
 pub mod traces;
 
 pub use meters::{Meters, Step, Watch};
+pub use tally::{Counts, Outcome, Tally, Total};

@@ -318,6 +318,32 @@ fn impatient() -> TestHost {
 }
 
 #[test]
+fn a_connection_that_only_pings_is_idle() {
+    let host = impatient();
+    let mut stream = host.client().connect();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .expect("sent");
+    stream.write_all(&settings).expect("sent");
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let started = Instant::now();
+    // What it answers is read beside, so that nothing fills up.
+    let mut answers = stream.try_clone().expect("cloned");
+    let read = std::thread::Builder::new().spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+    while stream.write_all(&ping).is_ok() {
+        assert!(started.elapsed() < Duration::from_secs(20), "it is open still");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    read.expect("a thread").join().expect("no panic").ok();
+    assert!(
+        started.elapsed() >= Duration::from_millis(400),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
 fn sockets_that_send_nothing_or_too_slowly_are_closed() {
     let host = impatient();
     let openings: [&[u8]; 4] = [

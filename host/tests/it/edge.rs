@@ -19,17 +19,17 @@ pub(crate) fn config(extra: &str) -> String {
     )
 }
 
-const KEYS: &str = "[auth]\nmode = \"keys\"\n";
+pub(crate) const KEYS: &str = "[auth]\nmode = \"keys\"\n";
 
 /// A node with a file that commands can be given.
-struct Node {
-    host: TestHost,
+pub(crate) struct Node {
+    pub(crate) host: TestHost,
     file: PathBuf,
     _dir: tempfile::TempDir,
 }
 
 impl Node {
-    fn start(extra: &str) -> Self {
+    pub(crate) fn start(extra: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let (file, config) = (dir.path().join("node.toml"), config(extra));
         std::fs::write(&file, &config).expect("written");
@@ -46,7 +46,7 @@ impl Node {
     }
 
     /// A key's id and text.
-    fn key(&self, arguments: &[&str]) -> (String, String) {
+    pub(crate) fn key(&self, arguments: &[&str]) -> (String, String) {
         let (code, output, error) = self.command(&[&["key", "create", "--json"], arguments].concat());
         assert_eq!(code, 0, "{error}");
         let made: Value = serde_json::from_str(&output).expect("JSON");
@@ -54,19 +54,19 @@ impl Node {
         (text("id"), text("key"))
     }
 
-    fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let headers = [&[("content-type", "application/json")], headers].concat();
         self.host
             .client()
             .send("POST", path, &headers, body.to_string().as_bytes())
     }
 
-    fn classify(&self, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) fn classify(&self, headers: &[(&str, &str)]) -> Answer {
         self.post("/classify", headers, &json!({ "text": "you won a prize" }))
     }
 
     /// What is answered to a key, once the node has heard of it.
-    fn eventually(&self, key: &str, status: u16) -> Answer {
+    pub(crate) fn eventually(&self, key: &str, status: u16) -> Answer {
         let began = Instant::now();
         loop {
             let answer = self.classify(&[("x-api-key", key)]);
@@ -139,6 +139,16 @@ fn a_key_without_the_scope_is_403_in_every_dialect() {
     let refused = node.post("/api/embed", &with, &json!({ "model": "classify", "input": "a" }));
     assert_eq!(refused.status, 403);
     assert!(refused.json()["error"].as_str().expect("text").contains("scope"));
+    for path in ["/v2/models/classify/infer", "/v2/models/classify/generate"] {
+        let refused = node.post(path, &with, &json!({}));
+        assert_eq!(refused.status, 403, "{path}");
+        let told = refused.json();
+        assert!(
+            told["error"].as_str().expect("text").contains("`classify`"),
+            "{told}"
+        );
+        assert_eq!(told.as_object().expect("an object").len(), 1, "{told}");
+    }
     // It may use the other, whose task is not for this path.
     let told = node.post(
         "/v1/embeddings",
@@ -166,6 +176,90 @@ fn a_key_without_the_scope_is_403_in_every_dialect() {
         .client()
         .send("GET", "/metrics", &[("x-api-key", &admin)], b"");
     assert_eq!(metrics.status, 200);
+}
+
+#[test]
+fn who_does_not_say_who_they_are_is_told_so_in_every_dialect_s_form() {
+    let node = Node::start(KEYS);
+    let wrong = [("x-api-key", "selvedge_0123456789_guess")];
+    let body = json!({ "model": "classify", "input": "a" });
+    for headers in [&[][..], &wrong] {
+        let ask = |path: &str| {
+            let refused = node.post(path, headers, &body);
+            assert_eq!(refused.status, 401, "{path}");
+            assert_eq!(refused.header("www-authenticate"), Some("Bearer"), "{path}");
+            refused.json()
+        };
+        let own = ask("/classify");
+        assert_eq!(own["code"], "unauthenticated");
+        assert!(
+            own["detail"].is_string() && own["request_id"].is_string(),
+            "{own}"
+        );
+        let openai = ask("/v1/embeddings");
+        let message = &openai["error"]["message"];
+        let expected = json!({ "error": {
+            "message": message, "type": "authentication_error", "param": null, "code": "invalid_api_key",
+        } });
+        assert!(message.is_string() && openai == expected, "{openai}");
+        for path in ["/api/embed", "/v2/models/classify/infer"] {
+            let told = ask(path);
+            assert_eq!(told, json!({ "error": message }), "{path}");
+        }
+    }
+}
+
+#[test]
+fn strangers_are_not_told_which_paths_there_are_and_callers_are() {
+    let node = Node::start(KEYS);
+    let (_, key) = node.key(&["--scope", "classify"]);
+    node.eventually(&key, 200);
+    let ask = |method: &str, path: &str, headers: &[(&str, &str)]| {
+        node.host.client().send(method, path, headers, b"").status
+    };
+    for (method, path, status) in [
+        ("POST", "/nothing", 404),
+        ("GET", "/classify", 405),
+        ("GET", "/v1/nothing", 404),
+        ("POST", "/api/nothing", 404),
+        ("DELETE", "/v2/nothing", 404),
+        ("OPTIONS", "/v1/models", 405),
+    ] {
+        let with = [("x-api-key", key.as_str())];
+        let told = (ask(method, path, &[]), ask(method, path, &with));
+        assert_eq!(told, (401, status), "{method} {path}");
+    }
+    for (path, status) in [
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/docs", 200),
+        ("/", 200),
+        ("/v2/health/live", 200),
+        ("/v2/health/ready", 200),
+        ("/metrics", 401),
+        ("/openapi.json", 401),
+    ] {
+        assert_eq!(ask("GET", path, &[]), status, "{path}");
+    }
+}
+
+#[test]
+fn browsers_may_ask_whether_they_may_call_before_they_show_a_key() {
+    let cors = "cors = { origins = [\"https://app.test\"] }\n[state]";
+    let host = TestHost::start(&config(KEYS).replacen("[state]", cors, 1));
+    let origin = ("origin", "https://app.test");
+    let wanted = ("access-control-request-method", "POST");
+    for path in ["/classify", "/nothing"] {
+        let preflight = host.client().send("OPTIONS", path, &[origin, wanted], b"");
+        assert_eq!(preflight.status, 204, "{path}");
+        let refused = host.client().send("POST", path, &[origin], b"");
+        let allowed = refused.header("access-control-allow-origin");
+        assert_eq!(
+            (refused.status, allowed),
+            (401, Some("https://app.test")),
+            "{path}"
+        );
+    }
 }
 
 #[test]
@@ -215,105 +309,6 @@ fn who_guesses_keys_is_told_to_wait_and_others_are_not() {
 }
 
 #[test]
-fn requests_over_a_limit_are_429_with_what_is_left_and_when() {
-    let node = Node::start("rate_limit = { requests = 3, per = \"1h\" }\n");
-    for left in ["2", "1", "0"] {
-        let answer = node.classify(&[]);
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("x-ratelimit-limit-requests"), Some("3"));
-        assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some(left));
-    }
-    let refused = node.classify(&[]);
-    assert_eq!(
-        (refused.status, &refused.json()["code"]),
-        (429, &json!("rate_limited"))
-    );
-    let wait: u64 = refused
-        .header("retry-after")
-        .expect("there")
-        .parse()
-        .expect("seconds");
-    assert!((1100..=1200).contains(&wait), "{wait}");
-    let other = node.classify(&[("x-forwarded-for", "198.51.100.7")]);
-    assert_eq!(other.status, 200, "another address has a limit of its own");
-    let openai = node.post(
-        "/v1/embeddings",
-        &[],
-        &json!({ "model": "classify", "input": "a" }),
-    );
-    assert_eq!(
-        (openai.status, &openai.json()["error"]["type"]),
-        (429, &json!("rate_limit_error"))
-    );
-}
-
-#[test]
-fn tokens_are_reserved_and_settled() {
-    let node = Node::start("rate_limit = { tokens = 400, per = \"1h\" }\n");
-    // A request reserves more than a hundred; what it does not use comes back, so that far more than three of them fit.
-    for _ in 0..8 {
-        let answer = node.classify(&[]);
-        assert_eq!(answer.status, 200, "{}", answer.json());
-        assert_eq!(answer.header("x-ratelimit-limit-tokens"), Some("400"));
-    }
-    let long = "word ".repeat(100);
-    node.post("/classify", &[], &json!({ "text": long }));
-    let refused = node.classify(&[]);
-    assert_eq!(
-        (refused.status, &refused.json()["code"]),
-        (429, &json!("rate_limited"))
-    );
-    assert!(
-        refused.json()["detail"]
-            .as_str()
-            .expect("text")
-            .contains("400 tokens")
-    );
-}
-
-#[test]
-fn a_request_that_fails_behind_its_model_is_charged_what_that_used() {
-    // `label` wants scores or a text, and is given vectors; `json-schema` refuses before the model runs.
-    let root = root();
-    let node = Node::start(&format!(
-        "[models.minilm]\npath = \"{root}/models/minilm\"\n\
-         [plugins.label]\npath = \"{root}/plugins/dist/label.wasm\"\n\
-         [plugins.json-schema]\npath = \"{root}/plugins/dist/json-schema.wasm\"\n\
-         [endpoints.wrong]\npath = \"/wrong\"\nmodel = \"minilm\"\nrate_limit = {{ tokens = 5000, per = \"24h\" }}\n\
-         plugins = [{{ use = \"json-schema\", config = {{ schema = {{ required = [\"input\"] }} }} }}, {{ use = \"label\", config = {{}} }}]\n",
-        root = root.display(),
-    ));
-    let left = |body: &Value, status: u16| {
-        let answer = node.post("/wrong", &[], body);
-        assert_eq!(answer.status, status, "{}", answer.json());
-        let left = answer.header("x-ratelimit-remaining-tokens").expect("there");
-        left.parse::<u64>().expect("a number")
-    };
-    let (short, long) = (
-        json!({ "other": "a" }),
-        json!({ "input": vec!["word ".repeat(50); 20] }),
-    );
-    let whole = left(&short, 422);
-    assert!(left(&short, 422) >= whole, "no model ran");
-    left(&long, 502);
-    let after = left(&short, 422);
-    assert!(after + 1000 <= whole, "{after} of {whole} are left");
-}
-
-#[test]
-fn a_key_s_own_limits_go_before_those_of_all_keys() {
-    let node = Node::start(&format!(
-        "{KEYS}[limits]\nkey = {{ requests = 100, per = \"1h\" }}\n"
-    ));
-    let (_, tight) = node.key(&["--scope", "classify", "--requests", "2", "--per", "1h"]);
-    let (_, wide) = node.key(&["--scope", "classify"]);
-    node.eventually(&tight, 200);
-    node.eventually(&tight, 429);
-    let answer = node.eventually(&wide, 200);
-    assert_eq!(answer.header("x-ratelimit-limit-requests"), Some("100"));
-}
-
-#[test]
 fn a_node_that_others_reach_must_say_who_may_call() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("node.toml");
@@ -343,9 +338,30 @@ fn a_node_that_ends_says_so_first_and_serves_for_a_while() {
         assert!(began.elapsed() < Duration::from_secs(2), "it is still ready");
     }
     assert_eq!(client.get("/readyz").json()["status"], "draining");
+    assert_eq!(client.get("/v2/health/ready").status, 503);
     assert_eq!(client.post("/classify", r#"{"text":"a"}"#).status, 200);
     assert!(host.wait().success());
     assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn statistics_are_told_to_those_whom_metadata_is() {
+    let node = Node::start(&format!("{KEYS}[endpoints.another]\nmodel = \"spam\"\n"));
+    let (_, key) = node.key(&["--scope", "classify"]);
+    let (_, other) = node.key(&["--scope", "another"]);
+    node.eventually(&key, 200);
+    node.eventually(&other, 403);
+    let get = |path: &str, key: &[(&str, &str)]| node.host.client().send("GET", path, key, b"").status;
+    for path in [
+        "/v2/models/classify",
+        "/v2/models/classify/stats",
+        "/v2/models/stats",
+    ] {
+        assert_eq!(get(path, &[]), 401, "{path}");
+        for key in [&key, &other] {
+            assert_eq!(get(path, &[("x-api-key", key)]), 200, "{path}");
+        }
+    }
 }
 
 #[test]

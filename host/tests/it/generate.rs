@@ -228,7 +228,7 @@ fn a_full_queue_is_503_with_retry_after_before_anything_is_sent() {
     let refused = host.client().post("/v1/chat/completions", &long);
     assert_eq!(refused.status, 503);
     assert!(refused.header("retry-after").is_some());
-    assert_eq!(refused.json()["error"]["code"], "queue_full");
+    assert_eq!(refused.json()["error"]["code"], "overloaded");
 }
 
 #[test]

@@ -56,14 +56,16 @@ fn promtool_has_nothing_to_say_against_them() {
         "selvedge_request_seconds_bucket{",
         "selvedge_stage_seconds_bucket{",
         "selvedge_queue_seconds_bucket{",
-        "selvedge_batch_items_bucket{",
+        "selvedge_batch_size_bucket{",
         "selvedge_padding_ratio_bucket{",
         "selvedge_decode_rows_bucket{",
-        "selvedge_time_to_first_token_seconds_bucket{",
+        "selvedge_ttft_seconds_bucket{",
         "selvedge_tokens_total{",
         "selvedge_model_info{",
+        "selvedge_model_state{",
+        "selvedge_plugin_memory_bytes ",
         "selvedge_queue_depth{",
-        "selvedge_generation ",
+        "selvedge_config_generation ",
         "process_resident_memory_bytes ",
     ] {
         assert!(
@@ -130,6 +132,45 @@ fn every_request_is_counted_once_however_it_ends() {
         ) > 0.0,
         "{text}"
     );
+}
+
+#[test]
+fn a_stage_s_time_is_told_by_its_plugins_and_by_what_the_model_does() {
+    let host = TestHost::start(&demo_config(""));
+    let client = host.client();
+    for _ in 0..2 {
+        assert_eq!(client.post("/classify", r#"{"text":"a"}"#).status, 200);
+    }
+    let embed = json!({ "model": "embed", "input": ["a", "b"] }).to_string();
+    assert_eq!(client.post("/v1/embeddings", embed).status, 200);
+    let chat = json!({ "model": "assistant", "max_tokens": 4, "stream": true, "messages": [{ "role": "user", "content": "Hi" }] });
+    assert_eq!(client.post("/v1/chat/completions", chat.to_string()).status, 200);
+    let counted = |endpoint: &str, stage: &str| {
+        let name = format!("selvedge_stage_seconds_count{{endpoint=\"{endpoint}\",stage=\"{stage}\"}}");
+        sample(&metrics(&host), &name)
+    };
+    for (endpoint, stage, count) in [
+        ("classify", "plugin:json-schema", 2.0),
+        ("classify", "plugin:prompt-template", 2.0),
+        ("classify", "plugin:label", 2.0),
+        ("classify", "queue", 2.0),
+        ("classify", "infer", 2.0),
+        // A model of bytes makes no tokens.
+        ("classify", "tokenize", 0.0),
+        ("embed", "tokenize", 1.0),
+        ("embed", "queue", 1.0),
+        ("embed", "infer", 1.0),
+        ("assistant", "tokenize", 1.0),
+        ("assistant", "queue", 1.0),
+        ("assistant", "infer", 1.0),
+        ("assistant", "plugin:redact", 1.0),
+        // It is not on that endpoint.
+        ("embed", "plugin:label", 0.0),
+    ] {
+        eventually(&format!("{endpoint} {stage}"), || {
+            counted(endpoint, stage) == count
+        });
+    }
 }
 
 #[test]

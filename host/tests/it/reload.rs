@@ -1,15 +1,16 @@
 //! Change without loss: a new configuration is taken whole or not at all, and nobody notices but by what it says.
 
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, head};
 use crate::edge::config;
 use crate::generate::eventually;
-use crate::host::TestHost;
+use crate::host::{TestHost, root, run};
 
 /// A node with an operators' listener, whose file can be changed.
 struct Node {
@@ -22,7 +23,11 @@ const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
 
 impl Node {
     fn start(extra: &str) -> Self {
-        let host = TestHost::start(&config(&format!("{extra}{ADMIN}")));
+        Self::of(&config(&format!("{extra}{ADMIN}")))
+    }
+
+    fn of(text: &str) -> Self {
+        let host = TestHost::start(text);
         eventually("the operators' listener", || {
             host.log().contains("operators' listener")
         });
@@ -80,6 +85,80 @@ fn an_endpoint_that_is_added_serves_and_models_that_are_the_same_are_taken_over(
     node.host.hang_up();
     eventually("a third generation", || node.generation() == 3);
     assert_eq!((ask("classify"), ask("second")), (200, 404));
+}
+
+#[test]
+fn who_reloads_must_have_the_operators_scope_and_cannot_open_a_node_to_all() {
+    let far = |text: String| text.replacen("listen = \"127.0.0.1:0\"", "listen = \"0.0.0.0:0\"", 1);
+    let keys = far(config(&format!("[auth]\nmode = \"keys\"\n{ADMIN}")));
+    let node = Node::of(&keys);
+    let key = |scope: &str| {
+        let file = node.file.to_string_lossy();
+        let made = run(&["key", "create", "--json", "--scope", scope, "--config", &file]);
+        let made: Value = serde_json::from_str(&made.1).expect("JSON");
+        made["key"].as_str().expect("a key").to_owned()
+    };
+    let (user, operator) = (key("classify"), key("admin"));
+    let reload = |key: &str| {
+        node.admin
+            .send("POST", "/admin/reload", &[("x-api-key", key)], b"")
+    };
+    eventually("the keys", || reload(&user).status == 403);
+    assert_eq!((reload("none").status, node.reload().status), (401, 401));
+    assert_eq!(reload(&operator).status, 200);
+    // The file is for this machine alone now, and the node listens where others reach it.
+    node.write(&config(ADMIN));
+    let refused = reload(&operator);
+    let told = refused.json()["detail"].to_string();
+    assert!(
+        refused.status == 422 && told.contains("0.0.0.0") && told.contains("restart"),
+        "{told}"
+    );
+    let ask = |key: &[(&str, &str)]| {
+        let headers = [&[("content-type", "application/json")], key].concat();
+        node.host
+            .client()
+            .send("POST", "/classify", &headers, br#"{"text":"a"}"#)
+            .status
+    };
+    assert_eq!((ask(&[]), ask(&[("x-api-key", &user)])), (401, 200));
+    // Whoever says so means it.
+    node.write(&far(config(&format!("[auth]\nmode = \"none\"\n{ADMIN}"))));
+    assert_eq!((reload(&operator).status, ask(&[])), (200, 200));
+}
+
+#[test]
+fn a_stream_ends_on_the_generation_that_it_began_with_though_its_model_is_gone() {
+    let model = format!(
+        "[models.smollm2]\npath = \"{}/models/smollm2\"\n[endpoints.write]\npath = \"/write\"\nmodel = \"smollm2\"\n",
+        root().display()
+    );
+    let node = Node::start(&model);
+    let body = json!({ "prompt": "Once upon a time", "max_tokens": 160, "temperature": 0, "stream": true })
+        .to_string();
+    let alone = node.host.client().post("/write", &body).text();
+    let mut stream = node.host.client().connect();
+    let head = head(
+        "POST",
+        "/write",
+        &[("content-type", "application/json")],
+        body.len(),
+    );
+    stream
+        .write_all(&[&head, body.as_bytes()].concat())
+        .expect("sent");
+    let mut first = [0; 512];
+    let len = stream.read(&mut first).expect("it begins");
+    node.write(&config(ADMIN));
+    assert_eq!(node.reload().status, 200);
+    assert_eq!(node.host.client().post("/write", &body).status, 404);
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("its end");
+    let all = [&first[..len], &rest].concat();
+    let tokens = |text: &str| text.matches("data: ").count();
+    let text = String::from_utf8_lossy(&all);
+    assert!(text.contains("\"done\":true"), "{text}");
+    assert_eq!(tokens(&text), tokens(&alone), "{text}");
 }
 
 #[test]
@@ -224,8 +303,17 @@ fn metrics_tell_of_what_a_reload_took_away_no_more_and_go_on_where_it_comes_back
         told.contains("endpoint=\"\",dialect=\"endpoint\",code=\"404\""),
         "{told}"
     );
+    // What was asked before a reload is told behind it, too.
+    let first = || {
+        let stats = node.host.client().get("/v2/models/classify/stats").json();
+        stats["model_stats"][0]["inference_stats"]["success"]["count"].clone()
+    };
+    let asked = node.host.client().post("/classify", r#"{"text":"a prize"}"#);
+    assert_eq!(asked.status, 200);
+    eventually("the count", || first() == 1);
     node.write(&both);
     assert_eq!((node.reload().status, ask()), (200, 200));
+    assert_eq!(first(), 1);
     let counted = "selvedge_requests_total{endpoint=\"second\",dialect=\"endpoint\",code=\"200\"} 2";
     assert!(metrics().contains(counted), "{}", metrics());
 }

@@ -7,7 +7,7 @@ fn config(instances: &str) -> String {
     demo_config(&format!(
         "\n[plugins.prints]\npath = \"{}\"\ninstances = {instances}\nlimits = {{ log = \"100B\" }}\n\
          [endpoints.printed]\npath = \"/printed\"\nmodel = \"spam\"\n\
-         plugins = [{{ use = \"prints\", config = {{ configure = \"none\", validate = \"print\" }} }}]\n",
+         plugins = [{{ use = \"prints\", config = {{ configure = \"none\", validate = \"mutter\" }} }}]\n",
         root().join("plugins/dist/hostile.wasm").display()
     ))
 }
@@ -19,7 +19,7 @@ fn ask(host: &TestHost, id: &str) -> Answer {
 }
 
 #[test]
-fn what_an_instance_prints_is_in_the_name_of_the_request_that_it_serves_then_and_within_its_limit() {
+fn what_an_instance_prints_is_in_the_name_of_the_request_that_it_serves_and_within_its_limit() {
     let host = TestHost::start(&config("{ reuse = 100 }"));
     for number in 0..8 {
         assert_eq!(ask(&host, &format!("printed-{number}")).status, 200);
@@ -34,11 +34,11 @@ fn what_an_instance_prints_is_in_the_name_of_the_request_that_it_serves_then_and
     host.terminate();
     let log = host.log_to_the_end();
     for number in 0..8 {
-        let id = format!("printed-{number}");
+        let (id, said) = (format!("printed-{number}"), format!("call {}", number + 1));
         let lines = log
             .lines()
-            .filter(|line| line.contains("a line on standard output") && line.contains(&id));
-        // One line of 24 bytes takes 56 of the 100; without a new beginning the second would be the last.
+            .filter(|line| line.contains(&said) && line.contains(&id));
+        // A line of 6 bytes takes 38 of the 100; without a new beginning the third would be cut.
         assert_eq!(lines.count(), 1, "{id}: {log}");
     }
 }

@@ -9,7 +9,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use crate::client::Client;
 use crate::edge::config;
+use crate::generate::eventually;
 use crate::host::TestHost;
 
 /// An authority, and what it signs.
@@ -66,10 +68,10 @@ fn start(dir: &Path, extra: &str) -> TestHost {
 }
 
 /// What the node answers to a request for `/healthz`, or why there is no answer.
-fn ask(host: &TestHost, client: &Arc<ClientConfig>, name: &'static str) -> Result<String, String> {
+fn ask(to: &Client, client: &Arc<ClientConfig>, name: &'static str) -> Result<String, String> {
     let name = ServerName::try_from(name).expect("a name");
     let connection = ClientConnection::new(Arc::clone(client), name).expect("a connection");
-    let mut stream = StreamOwned::new(connection, host.client().connect());
+    let mut stream = StreamOwned::new(connection, to.connect());
     let sent = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     sent.map_err(|error| error.to_string())?;
     let mut answer = String::new();
@@ -84,21 +86,52 @@ fn serves_and_takes_a_changed_certificate_without_a_restart() {
     let (dir, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
     authority.write(dir.path(), "first.test");
     let (host, client) = (start(dir.path(), ""), authority.client(None));
-    let answer = ask(&host, &client, "first.test").expect("an answer");
+    let answer = ask(&host.client(), &client, "first.test").expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    ask(&host, &client, "second.test").expect_err("another name");
+    ask(&host.client(), &client, "second.test").expect_err("another name");
     // Half of a change does no harm.
     std::fs::write(dir.path().join("cert.pem"), "no certificate").expect("written");
     let began = Instant::now();
     while !host.log().contains("those before hold") {
         assert!(began.elapsed() < Duration::from_secs(20), "{}", host.log());
-        ask(&host, &client, "first.test").expect("the old one holds");
+        ask(&host.client(), &client, "first.test").expect("the old one holds");
     }
     authority.write(dir.path(), "second.test");
-    while ask(&host, &client, "second.test").is_err() {
+    while ask(&host.client(), &client, "second.test").is_err() {
         assert!(began.elapsed() < Duration::from_secs(30), "{}", host.log());
     }
-    ask(&host, &client, "first.test").expect_err("the old name is gone");
+    ask(&host.client(), &client, "first.test").expect_err("the old name is gone");
+}
+
+#[test]
+fn the_operators_listener_has_a_certificate_of_its_own() {
+    let (dir, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
+    authority.write(dir.path(), "admin.test");
+    let files = format!(
+        "tls = {{ cert = \"{0}/cert.pem\", key = \"{0}/key.pem\" }}\n",
+        dir.path().display()
+    );
+    let host = TestHost::start(&config(&format!("[admin]\nlisten = \"127.0.0.1:0\"\n{files}")));
+    eventually("the operators' listener", || {
+        host.log().contains("listener on https://")
+    });
+    let log = host.log();
+    let (_, address) = log.split_once("listener on https://").expect("there");
+    let address = address
+        .lines()
+        .next()
+        .expect("a line")
+        .trim()
+        .parse()
+        .expect("an address");
+    let (admin, client) = (Client::new(address), authority.client(None));
+    let answer = ask(&admin, &client, "admin.test").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(
+        host.client().get("/healthz").status,
+        200,
+        "the public one has none"
+    );
 }
 
 #[test]
@@ -109,12 +142,13 @@ fn offers_http2_and_refuses_clients_without_the_certificate_it_asks_for() {
         dir.path(),
         &format!(", client_ca = \"{}/ca.pem\"", dir.path().display()),
     );
-    ask(&host, &authority.client(None), "node.test").expect_err("no certificate");
+    ask(&host.client(), &authority.client(None), "node.test").expect_err("no certificate");
     let stranger = Authority::new().sign("stranger.test");
-    ask(&host, &authority.client(Some(stranger)), "node.test").expect_err("one of another authority");
+    ask(&host.client(), &authority.client(Some(stranger)), "node.test")
+        .expect_err("one of another authority");
     let own = authority.client(Some(authority.sign("client.test")));
     assert!(
-        ask(&host, &own, "node.test")
+        ask(&host.client(), &own, "node.test")
             .expect("an answer")
             .starts_with("HTTP/1.1 200")
     );
@@ -144,7 +178,7 @@ fn who_does_not_speak_tls_holds_nobody_up() {
     plain.read_to_end(&mut answer).ok();
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     assert!(
-        ask(&host, &authority.client(None), "node.test")
+        ask(&host.client(), &authority.client(None), "node.test")
             .expect("an answer")
             .starts_with("HTTP/1.1 200")
     );

@@ -181,6 +181,22 @@ fn a_token_that_nobody_signed_or_with_another_algorithm_is_refused() {
 }
 
 #[test]
+fn keys_without_ids_are_each_tried() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("keys.json");
+    let (one, two) = (Signer::elliptic(""), Signer::edwards(""));
+    std::fs::write(&file, set(&[&one, &two])).expect("written");
+    let host = start(&file.to_string_lossy(), "");
+    for signer in [&one, &two] {
+        assert_eq!(ask(&host, &signer.sign(&claims(&json!({})))).0, 200);
+    }
+    let stranger = Signer::elliptic("").sign(&claims(&json!({})));
+    assert_eq!(ask(&host, &stranger).0, 401);
+    let late = two.sign(&claims(&json!({ "exp": now() - 3600 })));
+    assert!(ask(&host, &late).1.contains("expired"));
+}
+
+#[test]
 fn keys_are_fetched_again_and_those_known_hold_while_nobody_answers() {
     let (old, new) = (Signer::elliptic("old"), Signer::elliptic("new"));
     let served = Arc::new(Mutex::new(set(&[&old])));
@@ -206,7 +222,13 @@ fn keys_are_fetched_again_and_those_known_hold_while_nobody_answers() {
     let token = old.sign(&claims(&json!({})));
     assert_eq!(ask(&host, &token).0, 200);
     "not a key set".clone_into(&mut served.lock().expect("no panic"));
+    // Nor does a reload need whoever signs.
+    host.hang_up();
     let began = Instant::now();
+    while !host.log().contains(" reloaded ") {
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", host.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     while !host.log().contains("those known before hold") {
         assert!(began.elapsed() < Duration::from_secs(20), "{}", host.log());
         assert_eq!(ask(&host, &token).0, 200);

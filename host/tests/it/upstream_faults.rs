@@ -283,7 +283,7 @@ fn more_calls_than_may_be_open_are_refused_at_once() {
     let refused = near.client().post("/v1/chat/completions", ask("m", json!({})));
     assert_eq!(
         (refused.status, &refused.json()["error"]["code"]),
-        (503, &json!("queue_full"))
+        (503, &json!("overloaded"))
     );
     assert!(refused.header("retry-after").is_some() && started.elapsed() < Duration::from_secs(5));
 }

@@ -29,9 +29,11 @@ fn raw(bytes: &[u8]) -> String {
 }
 
 fn statuses(answer: &str) -> Vec<&str> {
+    // A body ends without a line's end, and the next answer would follow it at once.
     answer
-        .lines()
-        .filter_map(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3))
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .filter_map(|rest| rest.get(..3))
         .collect()
 }
 
@@ -59,6 +61,25 @@ fn a_body_of_two_lengths_is_refused_and_nothing_behind_it_is_read() {
         "GET  /  HTTP/1.1\r\n\r\n",
     ] {
         assert_eq!(statuses(&raw(head.as_bytes())), ["400"], "{head:?}");
+    }
+}
+
+#[test]
+fn chunks_count_where_a_length_stands_beside_them_and_the_connection_ends() {
+    let body = r#"{"text":"a"}"#;
+    let (length, chunks) = ("content-length: 4\r\n", "transfer-encoding: chunked\r\n");
+    for framing in [[length, chunks].concat(), [chunks, length].concat()] {
+        let request = format!(
+            "POST /classify HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n{framing}\r\n{:x}\r\n{body}\r\n0\r\n\r\n\
+             GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n",
+            body.len()
+        );
+        let mut stream = demo().client().connect();
+        stream.write_all(request.as_bytes()).expect("sent");
+        // Nothing is shut on this side: it is the host that ends the connection.
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("its end");
+        assert_eq!(statuses(&answer), ["200"], "{framing:?}: {answer}");
     }
 }
 

@@ -5,6 +5,7 @@ open_inference_client.py ADDRESS MINILM_ONNX
 
 import json
 import sys
+import time
 
 import ml_dtypes
 import numpy as np
@@ -35,7 +36,7 @@ def refused(status, call, *arguments, **named):
 assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("tensors", "1")
 assert not client.is_model_ready("none") and not client.is_model_ready("tensors", "2")
 server = client.get_server_metadata()
-assert server["name"] == "selvedge" and "binary_tensor_data" in server["extensions"], server
+assert server["name"] == "selvedge" and {"binary_tensor_data", "statistics"} <= set(server["extensions"]), server
 index = client.get_model_repository_index()
 assert {"name": "tensors", "version": "1", "state": "READY", "reason": ""} in index, index
 
@@ -145,6 +146,30 @@ prompt = np.array([b"Once upon a time"], dtype=np.object_)
 story = client.infer("assistant", [tensor("text_input", prompt, "BYTES")], parameters={"max_tokens": 8, "temperature": 0})
 assert len(story.as_numpy("text_output")[0]) > 8, story.get_response()
 
+# What was asked is counted, by endpoint.
+(before,) = client.get_inference_statistics("bare", "1")["model_stats"]
+assert (before["name"], before["version"], before["batch_stats"]) == ("bare", "1", []), before
+assert before["execution_count"] > 0 and before["last_inference"] > 1_600_000_000_000, before
+client.infer("bare", [tensor("text", texts, "BYTES")])
+refused(400, client.infer, "bare", [tensor("text", texts, "BYTES")], outputs=[triton.InferRequestedOutput("nothing")])
+for _ in range(100):
+    # The last byte of an answer is read before it is counted.
+    (after,) = client.get_inference_statistics("bare")["model_stats"]
+    stats, stats_before = after["inference_stats"], before["inference_stats"]
+    grown = {name: stats[name]["count"] - stats_before[name]["count"] for name in stats}
+    if grown["success"] >= 1 and grown["fail"] >= 1:
+        break
+    time.sleep(0.05)
+# Other tests may ask the same host.
+assert all(grown[name] >= 1 for name in ("success", "fail", "queue", "compute_infer")), grown
+assert after["inference_count"] - before["inference_count"] >= 2, (before, after)
+assert stats["success"]["ns"] > 0 and stats["compute_infer"]["ns"] > 0, stats
+assert stats["compute_output"] == stats["cache_hit"] == stats["cache_miss"] == {"count": 0, "ns": 0}, stats
+everything = client.get_inference_statistics()["model_stats"]
+assert {"bare", "assistant", "tensors", "echo"} <= {entry["name"] for entry in everything}, everything
+assert "does not exist" in refused(404, client.get_inference_statistics, "none")
+refused(404, client.get_inference_statistics, "bare", "2")
+
 # What is wrong is said.
 assert "does not exist" in refused(404, client.get_model_metadata, "none")
 assert "only version is 1" in refused(404, client.infer, "tensors", inputs, model_version="2")
@@ -160,7 +185,6 @@ refused(501, client.load_model, "tensors")
 refused(501, client.unload_model, "tensors")
 refused(501, client.get_system_shared_memory_status)
 refused(501, client.register_system_shared_memory, "region", "/key", 64)
-refused(501, client.get_inference_statistics, "tensors")
 assert "sequence_id" in refused(501, client.infer, "tensors", inputs, sequence_id=7, sequence_start=True)
 shared = [triton.InferInput(name, list(array.shape), "INT64") for name, array in feeds.items()]
 for one in shared:

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::hint::black_box;
+use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use selvedge_sdk::{Failure, failure, logging, metrics, tensors::Tensor};
@@ -60,6 +61,8 @@ pub enum Deed {
     FailForge,
     /// Tells how fine its clocks are: the least step that it sees, in nanoseconds.
     Clock,
+    /// Prints how often it was called by now, and no newline.
+    Mutter,
 }
 
 struct Static<T>(Cell<T>);
@@ -99,6 +102,7 @@ impl Deed {
             Deed::MetricFlood => Ok(metric_flood()),
             Deed::FailForge => Err(failure("forged\n", FORGED)),
             Deed::Clock => Ok(clock()),
+            Deed::Mutter => mutter(),
         }
     }
 }
@@ -177,6 +181,14 @@ fn host_memory() -> Result<String, Failure> {
 fn print_line() -> Result<String, Failure> {
     println!("a line on standard output");
     Ok("printed".to_owned())
+}
+
+fn mutter() -> Result<String, Failure> {
+    print!("call {}", remember());
+    match std::io::stdout().flush() {
+        Ok(()) => Ok("muttered".to_owned()),
+        Err(error) => Err(failure("not-printed", error.to_string())),
+    }
 }
 
 fn keep_handle() -> Result<String, Failure> {

@@ -1,6 +1,6 @@
 //! The global allocator of a plugin: a bump arena in front of the system's.
 //!
-//! An instance lives for one request, so freeing is mostly wasted work; and the system allocator's first `memory.grow`
+//! An instance lives for one request, unless an operator has it serve several, so freeing is mostly wasted work; and the system allocator's first `memory.grow`
 //! costs the host a protection change of the mapping, under a lock of the whole process, for each request. The arena lies
 //! in `.bss`, which a snapshot maps for nothing, and only the pages that a request touches are ever copied. What does not
 //! fit goes to the system allocator, so a long stream is served as well.

@@ -14,6 +14,7 @@ use super::plan::{Bounds, plan};
 use super::rows::Row;
 use crate::card::Padding;
 use crate::error::InferError;
+use crate::meters::Turn;
 use crate::tensor::Tensor;
 
 /// One input, as a session is to be given it.
@@ -42,7 +43,7 @@ impl Item {
 /// An input with the one who waits for it.
 pub(crate) struct Entry {
     pub(crate) item: Item,
-    pub(crate) reply: oneshot::Sender<Result<Row, InferError>>,
+    pub(crate) reply: oneshot::Sender<Result<(Row, Turn), InferError>>,
     request: u64,
     pub(crate) since: Instant,
 }
@@ -373,23 +374,29 @@ fn retry_after(tokens: usize, pace: f64) -> Duration {
 pub(crate) struct Waiting {
     queue: Arc<Queue>,
     request: u64,
-    replies: Vec<oneshot::Receiver<Result<Row, InferError>>>,
+    replies: Vec<oneshot::Receiver<Result<(Row, Turn), InferError>>>,
     answered: bool,
 }
 
 impl Waiting {
-    /// The rows, in the order of the inputs. The first error ends it, and takes what still waits out of the queue.
+    /// The rows, in the order of the inputs, and the turn of the input that waited longest. The first error ends it, and takes
+    /// what still waits out of the queue.
     ///
     /// # Errors
     ///
     /// Where the model fails on one of the inputs or is unloaded.
-    pub(crate) async fn rows(mut self) -> Result<Vec<Row>, InferError> {
+    pub(crate) async fn rows(mut self) -> Result<(Vec<Row>, Turn), InferError> {
         let mut rows = Vec::with_capacity(self.replies.len());
+        let mut longest = Turn::default();
         for reply in &mut self.replies {
-            rows.push(reply.await.unwrap_or(Err(InferError::Stopped))?);
+            let (row, turn) = reply.await.unwrap_or(Err(InferError::Stopped))?;
+            rows.push(row);
+            if turn.waited >= longest.waited {
+                longest = turn;
+            }
         }
         self.answered = true;
-        Ok(rows)
+        Ok((rows, longest))
     }
 }
 

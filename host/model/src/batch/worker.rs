@@ -11,7 +11,7 @@ use super::queue::{Batch, Item, Queue};
 use super::rows::{self, Row};
 use crate::card::{Card, Task};
 use crate::error::InferError;
-use crate::meters::Meters;
+use crate::meters::{Meters, Turn};
 use crate::signature::Signature;
 use crate::tensor;
 
@@ -42,6 +42,9 @@ impl Worker {
             let tokens = batch.iter().map(|entry| entry.item.len()).sum();
             let rows = self.run_contained(&batch);
             let took = started.elapsed();
+            if rows.is_ok() {
+                self.meters.ran();
+            }
             self.queue.note_pace(tokens, took);
             self.meters
                 .batch(batch.iter().map(|entry| entry.item.len()), took);
@@ -50,10 +53,13 @@ impl Worker {
                 for entry in batch {
                     let alone = vec![entry];
                     let rows = self.run_contained(&alone);
-                    answer(alone, rows);
+                    if rows.is_ok() {
+                        self.meters.ran();
+                    }
+                    answer(alone, rows, started);
                 }
             } else {
-                answer(batch, rows);
+                answer(batch, rows, started);
             }
         }
     }
@@ -208,12 +214,17 @@ fn failed(error: ort::Error) -> InferError {
     InferError::Failed(error.message().to_owned())
 }
 
-/// Answers each input; one whose client has left is dropped.
-fn answer(batch: Batch, rows: Result<Vec<Row>, InferError>) {
+/// Answers each input of a batch that began then; one whose client has left is dropped.
+fn answer(batch: Batch, rows: Result<Vec<Row>, InferError>, started: Instant) {
     match rows {
         Ok(rows) => {
+            let ran = started.elapsed();
             for (entry, row) in batch.into_iter().zip(rows) {
-                entry.reply.send(Ok(row)).ok();
+                let turn = Turn {
+                    waited: started.saturating_duration_since(entry.since),
+                    ran,
+                };
+                entry.reply.send(Ok((row, turn))).ok();
             }
         }
         Err(error) => {

@@ -220,6 +220,7 @@ impl Stepper {
                 && let Some(mut sequence) = state.waiting.pop_front()
             {
                 self.meters.waited(sequence.since);
+                sequence.waited = sequence.since.elapsed();
                 sequence.since = Instant::now();
                 self.decoder.clear_row(row);
                 sequence.begin();
@@ -285,6 +286,7 @@ impl Stepper {
                 return;
             }
         };
+        self.meters.ran();
         sequence.filled = to;
         if to < sequence.prompt.len() {
             return;

@@ -27,6 +27,7 @@ pub use sample::{Sampling, Scored};
 pub use structure::{Constraint, Structure};
 
 use crate::error::InferError;
+use crate::meters::Turn;
 
 /// How a model generates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +117,8 @@ pub struct Done {
     pub completion_tokens: usize,
     /// Of these, those that no piece has counted.
     pub untold_tokens: usize,
+    /// How long it waited for a row, and had it.
+    pub turn: Turn,
 }
 
 /// Why a sequence ended.

@@ -12,6 +12,7 @@ use super::structure::{Constraint, Rest};
 use super::text::{Detokenizer, Passed, StopFinder};
 use super::{Done, Event, Finish, GenerateRequest, Piece, TokenReport};
 use crate::error::InferError;
+use crate::meters::Turn;
 
 /// Where a sequence tells what happens. It holds no more than the sequence has tokens, which the context bounds, so that a
 /// slow client holds up nobody.
@@ -26,7 +27,10 @@ pub(super) struct Sequence {
     pub(super) cached: usize,
     /// The token that the next step runs; it is not in the cache yet.
     pub(super) next: u32,
+    /// When it came; from its row on, when it got that.
     pub(super) since: Instant,
+    /// How long it waited for a row.
+    pub(super) waited: Duration,
     generated: usize,
     /// Of these, those that no piece has counted yet.
     untold: usize,
@@ -80,6 +84,7 @@ impl Sequence {
             cached: 0,
             next: 0,
             since: Instant::now(),
+            waited: Duration::ZERO,
             generated: 0,
             untold: 0,
             tokens_max: request.tokens_max.min(left),
@@ -289,6 +294,10 @@ impl Sequence {
             cached_tokens: self.cached,
             completion_tokens: self.generated,
             untold_tokens: self.untold,
+            turn: Turn {
+                waited: self.waited,
+                ran: self.since.elapsed(),
+            },
         };
         self.reply.send(Ok(Event::Done(done))).ok();
         Progress::Ended

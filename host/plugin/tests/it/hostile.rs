@@ -327,6 +327,11 @@ async fn deed_clock_sees_milliseconds() {
     assert_eq!(found.matches("000000").count(), 2, "{found}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deed_mutter_prints_all_the_same() {
+    assert_eq!(found_by("none", "mutter").await, "muttered");
+}
+
 #[test]
 fn every_deed_has_a_test() {
     let deeds = std::fs::read_to_string(root().join("plugins/hostile/src/deeds.rs")).expect("the deeds");

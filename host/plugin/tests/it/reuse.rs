@@ -1,8 +1,9 @@
 //! Instances that serve several requests, one after the other: `instances = { reuse = .. }`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use selvedge_plugin::{AttachOptions, Attachment, Sandbox, Start};
+use selvedge_plugin::{AttachOptions, Attachment, Sandbox, SandboxOptions, Start};
 use serde_json::json;
 
 use crate::sandbox::{attach, options, plugin_in_text, request, sandbox};
@@ -48,24 +49,80 @@ async fn an_instance_serves_as_many_requests_as_it_may_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_at_once_have_an_instance_each_and_find_nothing_of_another_endpoint_s() {
+async fn no_endpoint_finds_anything_of_another_s_and_no_two_requests_share_an_instance_at_once() {
     let sandbox = sandbox();
     let remembers = reused(&sandbox, "remember", 1000).await;
     let other = reused(&sandbox, "remember", 1000).await;
+    let four = (0..4).map(|_| {
+        let remembers = remembers.clone();
+        tokio::spawn(async move {
+            let mut seen = Vec::new();
+            for _ in 0..25 {
+                seen.push(found(&remembers).await);
+            }
+            seen
+        })
+    });
     let mut seen = Vec::new();
-    for _ in 0..25 {
-        let answers = tokio::join!(
-            found(&remembers),
-            found(&remembers),
-            found(&remembers),
-            found(&remembers)
-        );
-        seen.extend([answers.0, answers.1, answers.2, answers.3]);
+    for task in four.collect::<Vec<_>>() {
+        seen.extend(task.await.expect("no panic"));
     }
-    // Four instances at most have served a hundred requests, each its own in turn.
-    let instances = seen.iter().filter(|number| *number == "1").count();
-    assert!((1..=4).contains(&instances), "{seen:?}");
+    // Each instance has counted its own calls: of each number there are no more than of the one before it.
+    let count = |number: usize| seen.iter().filter(|seen| **seen == number.to_string()).count();
+    assert!((1..=4).contains(&count(1)), "{seen:?}");
+    assert!(
+        (1..100).all(|number| count(number) >= count(number + 1)),
+        "{seen:?}"
+    );
     assert_eq!(found(&other).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_is_let_go_when_it_is_answered() {
+    let sandbox = sandbox();
+    let keeps = reused(&sandbox, "none", 1000).await;
+    for _ in 0..3 {
+        let request = request("{}");
+        keeps.validate(&request).await.expect("a verdict");
+        assert_eq!(Arc::strong_count(&request), 1);
+    }
+    assert_eq!(sandbox.instances(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tensors_that_it_makes_and_drops_leave_its_memory_as_it_was() {
+    let sandbox = sandbox();
+    // It keeps the last one, and drops that of the call before.
+    let keeps = reused(&sandbox, "keep-handle", 1000).await;
+    found(&keeps).await;
+    let before = (sandbox.memory(), keeps.configurations());
+    for _ in 0..100 {
+        found(&keeps).await;
+    }
+    assert_eq!((sandbox.memory(), keeps.configurations()), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_waits_makes_room_for_another_plugin() {
+    for (instances_max, waiting_max) in [(1, 1), (8, 2)] {
+        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
+        let sandbox = Sandbox::new(SandboxOptions {
+            instances_max,
+            ..SandboxOptions::new(dir)
+        })
+        .expect("a sandbox");
+        let mut all = Vec::new();
+        for _ in 0..5 {
+            let remembers = reused(&sandbox, "remember", 1000).await;
+            assert_eq!(found(&remembers).await, "1");
+            assert!(sandbox.instances() <= waiting_max, "{}", sandbox.instances());
+            all.push(remembers);
+        }
+        // Who came last waits still, unless there was no second place for another to come and go.
+        let last = found(&all[4]).await;
+        assert_eq!(last, if instances_max > 1 { "2" } else { "1" });
+        assert_eq!(found(&all[0]).await, "1");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,15 +143,17 @@ async fn one_that_failed_serves_no_other() {
 async fn one_whose_caller_left_serves_no_other() {
     let sandbox = sandbox();
     let sleeps = reused(&sandbox, "sleep", 1000).await;
-    let before = sleeps.configurations();
     for _ in 0..2 {
-        let request = request("{}");
-        let call = sleeps.validate(&request);
-        let short = std::time::Duration::from_millis(50);
-        tokio::time::timeout(short, call).await.expect_err("it sleeps");
-        assert_eq!(sandbox.instances(), 0);
+        let before = sleeps.configurations();
+        let asleep = sleeps.clone();
+        let call = tokio::spawn(async move { asleep.validate(&request("{}")).await });
+        while sleeps.configurations() == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        call.abort();
+        assert!(call.await.expect_err("it was left").is_cancelled());
+        assert_eq!((sandbox.instances(), sleeps.configurations()), (0, before + 1));
     }
-    assert_eq!(sleeps.configurations() - before, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

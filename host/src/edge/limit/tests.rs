@@ -22,6 +22,20 @@ fn who(name: &str) -> Who {
     Who::Principal(name.into())
 }
 
+/// A limit that refuses, and what is left of it, as headers tell them.
+fn told(refused: &ClientFault) -> [String; 2] {
+    let (unit, left) = match refused {
+        ClientFault::RateLimited { limited, left, .. } => (limited.name(), left),
+        _ => panic!("{refused:?}"),
+    };
+    let mut headers = HeaderMap::new();
+    left.expect("it is one in a time").write_headers(&mut headers);
+    ["limit", "remaining"].map(|part| {
+        let value = &headers[format!("x-ratelimit-{part}-{unit}")];
+        value.to_str().expect("text").to_owned()
+    })
+}
+
 #[test]
 fn refuses_one_request_too_many_of_a_caller_and_lets_others_through() {
     let limiter = limiter(2, 0, 0);
@@ -29,10 +43,10 @@ fn refuses_one_request_too_many_of_a_caller_and_lets_others_through() {
         limiter.admit(&who("a"), 0).expect("within the limit");
     }
     let refused = limiter.admit(&who("a"), 0).err().expect("one too many");
-    let ClientFault::RateLimited { max, retry_after, .. } = refused else {
+    let &ClientFault::RateLimited { max, retry_after, .. } = &refused else {
         panic!("{refused:?}")
     };
-    assert_eq!(max, 2);
+    assert_eq!((max, told(&refused)), (2, ["2", "0"].map(str::to_owned)));
     assert!(
         retry_after > Duration::from_secs(1700) && retry_after < Duration::from_secs(1801),
         "{retry_after:?}"
@@ -70,6 +84,23 @@ fn takes_more_where_a_request_turns_out_to_be_longer() {
         .err()
         .expect("the first has reserved 900");
     drop(first);
+    limiter.admit(&who("a"), 1000).expect("nothing was used");
+}
+
+#[test]
+fn claims_what_an_answer_may_take_only_where_it_is_there() {
+    let limiter = limiter(0, 1000, 0);
+    let mut first = limiter.admit(&who("a"), 100).expect("within the limit");
+    let mut second = limiter.admit(&who("a"), 100).expect("within the limit");
+    first.claim(700).expect("it is there");
+    let refused = second.claim(700).expect_err("the first has claimed it");
+    assert_eq!(told(&refused), ["1000", "200"]);
+    second.claim(300).expect("as much is left");
+    drop(first);
+    second
+        .claim(5000)
+        .expect("what is more than the limit is all of it");
+    drop(second);
     limiter.admit(&who("a"), 1000).expect("nothing was used");
 }
 

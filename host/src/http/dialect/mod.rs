@@ -17,11 +17,12 @@ use selvedge_plugin::value::{Finish, Request, Usage};
 use serde_json::Value;
 
 use super::call::Call;
-use super::handle::{Received, plugin_request};
+use super::handle::{Received, plugin_request, tokens_of};
 use super::sse;
 use crate::generation::{Endpoint, EndpointState, Ready};
 use crate::pipeline::generate::{Completed, Running, Told};
-use crate::pipeline::order::Order;
+use crate::pipeline::order::{Order, Prompt};
+use crate::pipeline::params::Params;
 use crate::pipeline::{self, Answer, ClientFault, HostFault, RequestError};
 use crate::router::Dialect;
 
@@ -74,6 +75,7 @@ fn admit(endpoint: &Arc<Ready>, received: &Received, dialect: Dialect) -> Result
     }
     let request = plugin_request(received, &endpoint.name, dialect);
     noted.begin(endpoint, &request);
+    received.call.timed(&request.timings);
     Ok(request)
 }
 
@@ -81,7 +83,7 @@ fn admit(endpoint: &Arc<Ready>, received: &Received, dialect: Dialect) -> Result
 ///
 /// # Errors
 ///
-/// Where the pipeline ends in one, or the time is over.
+/// Where the pipeline ends in one, the time is over, or a limit has not so many tokens left as the answers may take.
 pub async fn generate(
     endpoint: &Arc<Ready>,
     received: &Received,
@@ -90,7 +92,11 @@ pub async fn generate(
 ) -> Result<Timed, RequestError> {
     let request = admit(endpoint, received, dialect)?;
     let deadline = tokio::time::Instant::from_std(received.since + endpoint.timeout);
-    let start = Running::start(endpoint, request, |request| decode(&request.body));
+    let claim = |prompt: &Prompt, params: &Params| {
+        let tokens = tokens_of(prompt, params, endpoint.backend.context_max());
+        received.call.claim(tokens)
+    };
+    let start = Running::start(endpoint, request, |request| decode(&request.body), claim);
     let running = tokio::time::timeout_at(deadline, start).await;
     let running = running.unwrap_or_else(|_| Err(HostFault::Timeout(endpoint.timeout).into()))?;
     Ok(Timed {
@@ -103,8 +109,9 @@ pub async fn generate(
 
 /// A running request with the end of its time.
 pub struct Timed {
-    call: Arc<Call>,
+    // Dropped before the call, which is told what the plugins on the stream took.
     running: Running,
+    call: Arc<Call>,
     deadline: tokio::time::Instant,
     time_max: Duration,
 }

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::backend::Backend;
 use crate::generation::{Attached, Endpoint, EndpointState, Generation};
 use crate::http::{Response, full, respond};
+use crate::ports::VERSION;
 
 /// `GET /healthz`: the process answers.
 #[must_use]
@@ -84,6 +85,8 @@ fn sandbox_entry(sandbox: &Sandbox) -> Value {
 #[must_use]
 pub fn metrics(app: &App, generation: &Generation) -> Response {
     for (name, backend) in &generation.models {
+        let state = if backend.is_ok() { 1.0 } else { 0.0 };
+        gauge!("selvedge_model_state", "model" => name.clone(), "version" => VERSION).set(state);
         if let Ok(backend) = backend {
             note_model(name, backend);
         }
@@ -101,7 +104,8 @@ pub fn metrics(app: &App, generation: &Generation) -> Response {
         };
         gauge!("selvedge_endpoint_ready", "endpoint" => Arc::clone(&endpoint.name)).set(ready);
     }
-    gauge!("selvedge_generation").set(real(generation.number));
+    gauge!("selvedge_config_generation").set(real(generation.number));
+    gauge!("selvedge_plugin_memory_bytes").set(real(app.sandbox().memory() as u64));
     gauge!("selvedge_upload_bytes").set(real(app.spool().bytes()));
     let held = app.queue().held();
     gauge!("selvedge_events", "state" => "waiting").set(real(held.waiting));

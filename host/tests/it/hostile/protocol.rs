@@ -66,7 +66,7 @@ pub(crate) fn case_31_a_trap_after_two_words() {
         text.contains("word ") && text.contains("plugin-trap") && !text.contains("[DONE]"),
         "{text}"
     );
-    assert_eq!(siege.failures("plugin-trap"), 1);
+    assert_eq!((siege.failures("plugin-trap"), siege.traps()), (1, 1));
     assert!(
         siege
             .host

@@ -229,6 +229,8 @@ impl Siege {
             }
         });
         assert_eq!(self.failures(code), 2);
+        let is_trap = ["plugin-trap", "plugin-stack-overflow"].contains(&code);
+        assert_eq!(self.traps(), if is_trap { 2 } else { 0 });
         eventually("a line of the log", || {
             let log = self.host.log();
             log.contains(code) && log.contains("plugin `hostile` on endpoint `hostile`")
@@ -253,9 +255,20 @@ impl Siege {
 
     /// How many calls failed with the code, by the node's metric.
     pub(crate) fn failures(&self, code: &str) -> usize {
-        let metric = format!("selvedge_plugin_failures_total{{plugin=\"hostile\",code=\"{code}\"}} ");
+        self.counted(&format!(
+            "selvedge_plugin_failures_total{{plugin=\"hostile\",code=\"{code}\"}} "
+        ))
+    }
+
+    /// How many of them were traps.
+    pub(crate) fn traps(&self) -> usize {
+        self.counted("selvedge_plugin_traps_total{plugin=\"hostile\"} ")
+    }
+
+    /// The value of a counter, 0 where there is none yet.
+    fn counted(&self, metric: &str) -> usize {
         let text = String::from_utf8(self.host.client().get("/metrics").body).expect("UTF-8");
-        let line = text.lines().find_map(|line| line.strip_prefix(&metric));
+        let line = text.lines().find_map(|line| line.strip_prefix(metric));
         line.map_or(0, |count| count.parse().expect("a number"))
     }
 

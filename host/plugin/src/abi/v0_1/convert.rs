@@ -1,7 +1,7 @@
 //! WIT's types to this crate's and back. Nothing here decides anything but what is out of bounds.
 
 use bytes::Bytes;
-use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::component::Resource;
 
 use super::bindings::exports::selvedge::plugin::{
     observer, postprocessor as post, stream_postprocessor as stream, templater as template, validator,
@@ -11,6 +11,7 @@ use super::bindings::selvedge::plugin::types as wit;
 use super::json;
 use crate::error::Fault;
 use crate::limits::{MESSAGE_LEN_MAX, PROBLEMS_MAX};
+use crate::state::State;
 use crate::value::{
     Action, Chunk, Completion, Element, Event, Finish, Label, Output, Problem, Prompt, Rejection, Rendered,
     Request, Step, StreamAction, Tensor, Usage, Verdict, cut, safe,
@@ -70,10 +71,7 @@ fn step(item: wit::LocItem) -> Step {
 }
 
 /// What an earlier templater rendered, as the next one is given it. Tensors become handles of this store.
-pub(super) fn rendered_in(
-    rendered: Rendered,
-    table: &mut ResourceTable,
-) -> wasmtime::Result<template::Rendered> {
+pub(super) fn rendered_in(rendered: Rendered, state: &mut State) -> wasmtime::Result<template::Rendered> {
     let prompt = match rendered.prompt {
         Prompt::Text(text) => template::Prompt::Text(text),
         Prompt::Texts(texts) => template::Prompt::Texts(texts),
@@ -83,7 +81,7 @@ pub(super) fn rendered_in(
         }
         Prompt::MessagesJson(json) => template::Prompt::MessagesJson(json),
         Prompt::TokenIds(ids) => template::Prompt::TokenIds(ids),
-        Prompt::Tensors(tensors) => template::Prompt::Tensors(handles(tensors, table)?),
+        Prompt::Tensors(tensors) => template::Prompt::Tensors(handles(tensors, state)?),
     };
     Ok(template::Rendered {
         prompt,
@@ -91,10 +89,7 @@ pub(super) fn rendered_in(
     })
 }
 
-pub(super) fn rendered(
-    rendered: template::Rendered,
-    table: &mut ResourceTable,
-) -> wasmtime::Result<Rendered> {
+pub(super) fn rendered(rendered: template::Rendered, state: &mut State) -> wasmtime::Result<Rendered> {
     rendered.params.as_deref().map(json::check).transpose()?;
     let prompt = match rendered.prompt {
         template::Prompt::Text(text) => Prompt::Text(text),
@@ -107,7 +102,7 @@ pub(super) fn rendered(
             Prompt::MessagesJson(json)
         }
         template::Prompt::TokenIds(ids) => Prompt::TokenIds(ids),
-        template::Prompt::Tensors(tensors) => Prompt::Tensors(owned(tensors, table)?),
+        template::Prompt::Tensors(tensors) => Prompt::Tensors(owned(tensors, state)?),
     };
     Ok(Rendered {
         prompt,
@@ -115,18 +110,15 @@ pub(super) fn rendered(
     })
 }
 
-pub(super) fn completion_in(
-    done: Completion,
-    table: &mut ResourceTable,
-) -> wasmtime::Result<post::Completion> {
+pub(super) fn completion_in(done: Completion, state: &mut State) -> wasmtime::Result<post::Completion> {
     Ok(post::Completion {
-        output: output_in(done.output, table)?,
+        output: output_in(done.output, state)?,
         finish: finish(done.finish),
         usage: usage_in(done.usage),
     })
 }
 
-fn output_in(output: Output, table: &mut ResourceTable) -> wasmtime::Result<post::Output> {
+fn output_in(output: Output, state: &mut State) -> wasmtime::Result<post::Output> {
     Ok(match output {
         Output::Text(choices) => post::Output::Text(choices),
         Output::Labels(inputs) => {
@@ -142,12 +134,12 @@ fn output_in(output: Output, table: &mut ResourceTable) -> wasmtime::Result<post
             )
         }
         Output::Embeddings(vectors) => post::Output::Embeddings(vectors),
-        Output::Tensors(tensors) => post::Output::Tensors(handles(tensors, table)?),
+        Output::Tensors(tensors) => post::Output::Tensors(handles(tensors, state)?),
         Output::Json(json) => post::Output::Json(json),
     })
 }
 
-fn output(output: post::Output, table: &mut ResourceTable) -> wasmtime::Result<Output> {
+fn output(output: post::Output, state: &mut State) -> wasmtime::Result<Output> {
     Ok(match output {
         post::Output::Text(choices) => Output::Text(choices),
         post::Output::Labels(inputs) => {
@@ -163,7 +155,7 @@ fn output(output: post::Output, table: &mut ResourceTable) -> wasmtime::Result<O
             )
         }
         post::Output::Embeddings(vectors) => Output::Embeddings(vectors),
-        post::Output::Tensors(tensors) => Output::Tensors(owned(tensors, table)?),
+        post::Output::Tensors(tensors) => Output::Tensors(owned(tensors, state)?),
         post::Output::Json(json) => {
             json::check(&json)?;
             Output::Json(json)
@@ -171,10 +163,10 @@ fn output(output: post::Output, table: &mut ResourceTable) -> wasmtime::Result<O
     })
 }
 
-pub(super) fn action(action: post::Action, table: &mut ResourceTable) -> wasmtime::Result<Action> {
+pub(super) fn action(action: post::Action, state: &mut State) -> wasmtime::Result<Action> {
     Ok(match action {
         post::Action::Pass => Action::Pass,
-        post::Action::Replace(replacement) => Action::Replace(output(replacement, table)?),
+        post::Action::Replace(replacement) => Action::Replace(output(replacement, state)?),
         post::Action::Refuse(refused) => Action::Refuse(rejection(refused)),
     })
 }
@@ -254,18 +246,23 @@ pub(super) fn finish(finish: Finish) -> wit::FinishReason {
     }
 }
 
-fn handles(tensors: Vec<(String, Tensor)>, table: &mut ResourceTable) -> wasmtime::Result<Vec<NamedHandle>> {
-    tensors
-        .into_iter()
-        .map(|(name, tensor)| Ok((name, table.push(tensor)?)))
-        .collect()
+/// Tensors that the plugin is given; like its own they count as its memory until it drops them.
+fn handles(tensors: Vec<(String, Tensor)>, state: &mut State) -> wasmtime::Result<Vec<NamedHandle>> {
+    let mut push = |(name, tensor): (String, Tensor)| {
+        state.hold(tensor.data.len()).map_err(wasmtime::Error::new)?;
+        Ok((name, state.table.push(tensor)?))
+    };
+    tensors.into_iter().map(&mut push).collect()
 }
 
-fn owned(tensors: Vec<NamedHandle>, table: &mut ResourceTable) -> wasmtime::Result<Vec<(String, Tensor)>> {
-    tensors
-        .into_iter()
-        .map(|(name, handle)| Ok((name, table.delete(handle)?)))
-        .collect()
+/// Tensors that the plugin answers with, which are the host's again.
+fn owned(tensors: Vec<NamedHandle>, state: &mut State) -> wasmtime::Result<Vec<(String, Tensor)>> {
+    let mut take = |(name, handle): NamedHandle| {
+        let tensor: Tensor = state.table.delete(handle)?;
+        state.release(tensor.data.len());
+        Ok((name, tensor))
+    };
+    tensors.into_iter().map(&mut take).collect()
 }
 
 pub(super) fn element(ty: ElementType) -> Element {

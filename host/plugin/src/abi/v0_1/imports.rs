@@ -8,7 +8,7 @@ use super::bindings::selvedge::plugin::tensors::{ElementType, TensorError};
 use super::bindings::selvedge::plugin::{logging, metrics, tensors, types, uploads, vocabulary};
 use super::{convert, granted};
 use crate::error::Fault;
-use crate::log_stream::Level;
+use crate::log::Level;
 use crate::state::{Phase, State};
 use crate::value::{Part, Request, Tensor};
 

@@ -38,6 +38,6 @@ pub(crate) mod bindings {
     });
 }
 
-/// What a plugin's handle on the request stands for. The data is in the store's state: there is one request a store.
+/// What a plugin's handle on the request stands for. The data is in the store's state: there is one request at a time.
 #[expect(unreachable_pub, reason = "the generated code exports it again")]
 pub struct RequestHandle;

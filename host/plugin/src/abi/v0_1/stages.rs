@@ -100,12 +100,11 @@ impl Stages {
         let guest = exported(self.templater.as_ref())?.load(&mut *store, instance)?;
         let state = store.data_mut();
         state.usage.hand(so_far.as_ref().map_or(0, Len::len));
-        let table = &mut state.table;
         let so_far = so_far
-            .map(|rendered| convert::rendered_in(rendered, table))
+            .map(|rendered| convert::rendered_in(rendered, state))
             .transpose()?;
         match guest.call_render(&mut *store, handle(), so_far.as_ref()).await? {
-            Ok(rendered) => Ok(Ok(convert::rendered(rendered, &mut store.data_mut().table)?)),
+            Ok(rendered) => Ok(Ok(convert::rendered(rendered, store.data_mut())?)),
             Err(failure) => Ok(Err(convert::fault(failure))),
         }
     }
@@ -119,9 +118,9 @@ impl Stages {
         let guest = exported(self.postprocessor.as_ref())?.load(&mut *store, instance)?;
         let state = store.data_mut();
         state.usage.hand(done.output.len());
-        let done = convert::completion_in(done, &mut state.table)?;
+        let done = convert::completion_in(done, state)?;
         match guest.call_process(&mut *store, handle(), &done).await? {
-            Ok(action) => Ok(Ok(convert::action(action, &mut store.data_mut().table)?)),
+            Ok(action) => Ok(Ok(convert::action(action, store.data_mut())?)),
             Err(failure) => Ok(Err(convert::fault(failure))),
         }
     }

@@ -15,13 +15,14 @@ use crate::pipeline::RequestError;
 use crate::ports::{Port, Ports};
 
 /// What of the protocol's extensions there is.
-const EXTENSIONS: [&str; 6] = [
+const EXTENSIONS: [&str; 7] = [
     "binary_tensor_data",
     "classification",
     "generate",
     "model_configuration",
     "model_repository",
     "parameters",
+    "statistics",
 ];
 
 /// `GET /v2`.
@@ -39,7 +40,7 @@ pub fn live() -> Response {
 /// `GET /v2/health/ready`: whether it takes requests for at least one model. Clients look at the status alone.
 pub(super) fn ready(app: &App, generation: &Generation) -> Response {
     let serves = generation.endpoints.iter().any(is_ready);
-    let ready = serves && !app.shutdown().is_draining();
+    let ready = serves && !app.shutdown().is_leaving();
     respond::json(status(ready), &json!({ "live": true, "ready": ready }))
 }
 

@@ -3,6 +3,7 @@
 //!
 //! An endpoint's name is a model's. `crate::ports` says what an endpoint takes and gives here, `request` reads tensors, `infer` and
 //! `generate` take them through the endpoint's pipeline, `outcome` makes tensors of what it gave, and `response` writes them.
+//! `metadata` and `statistics` describe endpoints.
 
 mod classes;
 mod data;
@@ -13,6 +14,7 @@ mod outcome;
 mod raw;
 mod request;
 mod response;
+mod statistics;
 mod wanted;
 mod written;
 
@@ -43,11 +45,13 @@ pub fn get(app: &App, generation: &Generation, path: OpenInference<'_>) -> Resul
         OpenInference::Live => Ok(live()),
         OpenInference::Ready => Ok(metadata::ready(app, generation)),
         OpenInference::Models => Ok(metadata::models(generation)),
+        OpenInference::Statistics => Ok(statistics::all(generation)),
         OpenInference::Model { name, version, asked } => {
             let endpoint = find(generation, name, version)?;
             match asked {
                 Asked::Ready => Ok(metadata::model_ready(endpoint)),
                 Asked::Config => Ok(metadata::config(ready(endpoint)?)),
+                Asked::Statistics => Ok(statistics::one(ready(endpoint)?)),
                 _ => Ok(metadata::model(ready(endpoint)?)),
             }
         }

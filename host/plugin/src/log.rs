@@ -1,4 +1,4 @@
-//! A plugin's standard output and error: complete lines become log lines in its name, up to its limit; it never traps.
+//! What a plugin logs and prints: its lines become the host's, in its name and up to its limit; printing never traps.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,7 +49,7 @@ impl Level {
 }
 
 /// What the last line says where the rest of a call's log is dropped.
-pub(crate) const LOG_CUT: &str = " [the rest is beyond `limits.log` and is dropped]";
+const LOG_CUT: &str = " [the rest is beyond `limits.log` and is dropped]";
 
 /// What a line costs besides its text, so that empty lines are not free.
 const LOG_LINE_COST: usize = 32;
@@ -82,12 +82,18 @@ impl Log {
         }
     }
 
-    /// Another request: what the one before it left unfinished is logged in its name, and the limit begins anew.
+    /// Another request, for which the limit begins anew.
     pub(crate) fn begin(&self, request: &Arc<Request>) {
         let mut now = self.now();
-        now.finish(&self.identity);
         now.request = Some(Arc::clone(request));
         now.left = self.identity.limits.log;
+    }
+
+    /// The request is over: what it left unfinished is logged in its name, and it is let go.
+    pub(crate) fn end(&self) {
+        let mut now = self.now();
+        now.finish(&self.identity);
+        now.request = None;
     }
 
     /// Takes a line of `len` bytes out of what may still be logged: how much of it, and whether it is the last. None where
@@ -103,11 +109,14 @@ impl Log {
 
     /// Logs a message, made safe for a log.
     pub(crate) fn write(&self, level: Level, message: &str) {
-        let mut now = self.now();
-        if let Some((len, last)) = now.take(message.len()) {
+        let (taken, request) = {
+            let mut now = self.now();
+            (now.take(message.len()), now.request.clone())
+        };
+        if let Some((len, last)) = taken {
             let end = if last { LOG_CUT } else { "" };
-            let message = safe(message, len) + end;
-            level.emit(&self.identity, now.id(), &message);
+            let id = request.as_ref().map_or("", |request| request.id.as_str());
+            level.emit(&self.identity, id, &(safe(message, len) + end));
         }
     }
 
