@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::generate::eventually;
 use crate::host::{TestHost, demo, demo_config, root, run};
 use crate::open_inference;
 use crate::python_clients::python;
@@ -222,6 +223,27 @@ plugins = [{{ use = \"json-schema\", config = {{ schema = {schema} }} }}, {{ use
 fn schemathesis_finds_no_server_error_and_no_answer_that_the_document_does_not_tell() {
     let host = TestHost::start(&quick_config());
     let out = python("openapi_fuzz.py", &[&format!("http://{}", host.address()), "12"]);
+    assert!(out.contains("No issues found"), "{out}");
+}
+
+#[test]
+fn schemathesis_finds_none_where_callers_must_have_keys_and_nobody_is_let_in_without() {
+    let auth = "[auth]\nmode = \"keys\"\nfailures = { requests = 1000000, per = \"1m\" }\n";
+    let host = TestHost::start(&format!("{}{auth}", quick_config()));
+    let file = host.file().to_string_lossy();
+    let (_, made, error) = run(&["key", "create", "--json", "--scope", "*", "--config", &file]);
+    let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{error}"));
+    let key = made["key"].as_str().expect("a key");
+    let known = || {
+        let answer = host
+            .client()
+            .send("GET", "/openapi.json", &[("x-api-key", key)], b"");
+        answer.status == 200
+    };
+    eventually("the key", known);
+    let base = format!("http://{}", host.address());
+    let paths = "^/(classify|scores|v1/embeddings|v1/models|v2/models|api/tags)";
+    let out = python("openapi_fuzz.py", &[&base, "4", paths, key]);
     assert!(out.contains("No issues found"), "{out}");
 }
 

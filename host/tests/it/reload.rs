@@ -90,7 +90,9 @@ fn an_endpoint_that_is_added_serves_and_models_that_are_the_same_are_taken_over(
 #[test]
 fn who_reloads_must_have_the_operators_scope_and_cannot_open_a_node_to_all() {
     let far = |text: String| text.replacen("listen = \"127.0.0.1:0\"", "listen = \"0.0.0.0:0\"", 1);
-    let keys = far(config(&format!("[auth]\nmode = \"keys\"\n{ADMIN}")));
+    let keys = far(config(&format!(
+        "[auth]\nmode = \"keys\"\nfailures = {{ requests = 1000, per = \"1m\" }}\n{ADMIN}"
+    )));
     let node = Node::of(&keys);
     let key = |scope: &str| {
         let file = node.file.to_string_lossy();
@@ -345,6 +347,14 @@ pub(crate) fn reloads_do_not_meet_and_the_public_listener_has_none() {
 #[test]
 pub(crate) fn requests_under_reloads_all_succeed_and_memory_does_not_grow() {
     let node = Node::start("");
+    // Each of them loads the model anew, and every other attaches a plugin whose instances wait for requests.
+    let plugin = format!(
+        "plugins = [{{ use = \"label\", config = {{ scores = true }} }}]\n[plugins.label]\npath = \"{}\"\ninstances = {{ reuse = 100 }}\n",
+        root().join("plugins/dist/label.wasm").display()
+    );
+    let other = config(&format!("{plugin}{ADMIN}"))
+        .replace("[models.spam]\n", "[models.spam]\nbatch = { items_max = 16 }\n");
+    let texts = [config(ADMIN), other];
     let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     let resident = || node.host.resident();
     let (early, late) = std::thread::scope(|scope| {
@@ -358,8 +368,10 @@ pub(crate) fn requests_under_reloads_all_succeed_and_memory_does_not_grow() {
             });
         }
         let reload = |count: usize| {
-            for _ in 0..count {
-                assert_eq!(node.reload().status, 200);
+            for number in 0..count {
+                node.write(&texts[(number + 1) % 2]);
+                let done = node.reload();
+                assert_eq!(done.json()["models_loaded"], json!(["spam"]), "{}", done.json());
             }
             // Old generations end with the last request that holds them.
             std::thread::sleep(Duration::from_millis(100));

@@ -1,6 +1,6 @@
 """Schemathesis against a node's own document, with requests that match it and requests that do not; the same ones each time.
 
-openapi_fuzz.py BASE_URL EXAMPLES [PATH_REGEX]
+openapi_fuzz.py BASE_URL EXAMPLES [PATH_REGEX [KEY]]
 """
 
 import pathlib
@@ -8,15 +8,15 @@ import subprocess
 import sys
 import tempfile
 
-base_url, examples, *only = sys.argv[1:]
+base_url, examples, *rest = sys.argv[1:]
 program = pathlib.Path(sys.executable).parent / "schemathesis"
 arguments = [
     "run", f"{base_url}/openapi.json", "--phases", "examples,coverage,fuzzing", "--mode", "all",
     "--max-examples", examples, "--seed", "1", "--workers", "1", "--request-timeout", "20", "--max-failures", "20",
     "--continue-on-failure", "--no-color",
 ]
-for regex in only:
-    arguments += ["--include-path-regex", regex]
+for option, value in zip(["--include-path-regex", "--header"], rest):
+    arguments += [option, value if option != "--header" else f"Authorization: Bearer {value}"]
 # That some answers are bytes, or JSON line by line, which it does not read, is no issue. Of the operations of tensors no schema says
 # all: that a shape agrees with its data, and bytes with their header; and plugins see another body than is sent.
 settings = """
