@@ -102,11 +102,15 @@ impl App {
                 Ok(Authority::Keys(self.keys.clone()))
             }
             (AuthMode::Jwt, Some(settings)) => {
-                // Where the issuer is the same, a reload does not depend on its being there.
+                let folder = config.folder();
                 if let Some(known) = before.and_then(|before| before.edge.tokens(settings)) {
+                    // A reload does not depend on whoever signs being there.
+                    if let Err(error) = signers::read(&known, &folder).await {
+                        tracing::warn!(%error, "auth.jwt.jwks: the keys cannot be read; those known before hold");
+                    }
                     return Ok(Authority::Tokens(known));
                 }
-                let (tokens, folder) = (Tokens::new(settings.clone()), config.folder());
+                let tokens = Tokens::new(settings.clone());
                 let read = signers::read(&tokens, &folder).await;
                 read.map_err(StartError::Signers)?;
                 self.shutdown

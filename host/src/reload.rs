@@ -1,6 +1,7 @@
 //! Change without loss: a new generation is built beside the one that serves, tried, and put in its place whole. Where anything
 //! is wrong with it, nothing changes. Requests keep the generation that they began with.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::app::{App, StartError};
-use crate::config::{self, Addresses, AuthMode, Config, ConfigError, Source};
+use crate::config::{self, AuthMode, Config, ConfigError, Source};
 use crate::generation::Generation;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 
@@ -104,7 +105,7 @@ async fn build(app: &App) -> Result<Reloaded, ReloadError> {
     let started = Instant::now();
     let before = app.generation().ok_or(ReloadError::Starting)?;
     let config = Arc::new(Config::read(&before.config.file).map_err(ReloadError::Config)?);
-    if let Some(fault) = opens_to_all(app.config(), &config) {
+    if let Some(fault) = opens_to_all(app.config(), &before.config, &config) {
         return Err(ReloadError::Broken(vec![fault]));
     }
     let tell = |step: &str| tracing::debug!(step, "reloading");
@@ -134,25 +135,30 @@ async fn build(app: &App) -> Result<Reloaded, ReloadError> {
     Ok(done)
 }
 
-/// Why a configuration must not be taken by a node that listens where it did when it started: it would open to all what the file
-/// means for its own machine alone.
-fn opens_to_all(started_with: &Config, config: &Config) -> Option<String> {
-    if config.auth.mode != AuthMode::None {
+/// Why a configuration must not be taken by a node that listens where it did when it started: it would open to all what has asked
+/// until now who they are.
+fn opens_to_all(listening: &Config, before: &Config, config: &Config) -> Option<String> {
+    if config.auth.mode != AuthMode::None || before.auth.mode == AuthMode::None {
         return None;
     }
-    let far = |addresses: &Addresses| {
-        let mut addresses = addresses.0.iter();
-        addresses.find(|address| !address.ip().is_loopback()).copied()
-    };
-    let admin = started_with.admin.as_ref().and_then(|admin| far(&admin.listen));
-    // A new file with such an address of its own says that nobody is asked on purpose.
-    let public = far(&started_with.server.listen).filter(|_| far(&config.server.listen).is_none());
+    // Whoever names such an address and asks nobody means it, of that one.
+    let meant = &config.server.listen.0;
+    let far = |address: &&SocketAddr| !address.ip().is_loopback() && !meant.contains(address);
+    let admin = listening.admin.iter().flat_map(|admin| &admin.listen.0);
     let (key, address) = admin
         .map(|address| ("admin.listen", address))
-        .or(public.map(|address| ("server.listen", address)))?;
+        .chain(
+            listening
+                .server
+                .listen
+                .0
+                .iter()
+                .map(|address| ("server.listen", address)),
+        )
+        .find(|(_, address)| far(address))?;
     Some(format!(
-        "auth.mode: nobody would have to say who they are, and the node listens on {address} until it is restarted (`{key}` was \
-         changed): restart it, or leave `auth` as it was"
+        "auth.mode: nobody would have to say who they are, and until it is restarted the node listens on {address} (`{key}`): restart \
+         it, or leave `auth` as it was"
     ))
 }
 

@@ -317,10 +317,14 @@ impl Attachment {
     /// A place for an instance: a free one, or that of an instance that only waits, or the next that comes free.
     async fn place(&self, deadline: tokio::time::Instant) -> Result<Slot, Fault> {
         let (slots, memories) = (&self.shared.slots, self.linked.memories);
-        if !slots.has_free(memories) {
-            self.shared.waiting_room.make_room();
+        loop {
+            if let Some(slot) = slots.try_take(memories) {
+                return Ok(slot);
+            }
+            if !self.shared.waiting_room.make_room() {
+                return slots.take(memories, deadline).await;
+            }
         }
-        slots.take(memories, deadline).await
     }
 
     /// One call of an instance that is held, which has all the time that a call has.

@@ -138,11 +138,11 @@ impl WaitingRoom {
         }
     }
 
-    /// Ends the instance that waited longest: somebody needs its place now.
-    pub(crate) fn make_room(&self) {
+    /// Ends the instance that waited longest: somebody needs its place now. Whether there was one.
+    pub(crate) fn make_room(&self) -> bool {
+        // It is dropped when others may come and go again.
         let gone = self.queue().leave();
-        // Only now, when others may come and go again.
-        drop(gone);
+        gone.is_some()
     }
 
     fn enter(&self, attachment: u64, held: Held) {

@@ -133,6 +133,17 @@ impl Slots {
         memories.max(1) * self.each
     }
 
+    /// A place for an instance with so many memories, where there is one and nobody waits for it.
+    pub(crate) fn try_take(&self, memories: usize) -> Option<Slot> {
+        let mappings = u32::try_from(self.mappings_of(memories)).unwrap_or(u32::MAX);
+        let instance = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        let mappings = Arc::clone(&self.mappings).try_acquire_many_owned(mappings).ok()?;
+        Some(Slot {
+            _instance: instance,
+            _mappings: mappings,
+        })
+    }
+
     /// Waits for a place for an instance with so many memories.
     ///
     /// # Errors

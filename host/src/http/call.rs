@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::Method;
 use http::request::Parts;
+use http::{Method, StatusCode};
 use http_body_util::Either;
 use hyper::body::{Body as _, Frame, SizeHint};
 use metrics::counter;
@@ -175,8 +175,11 @@ impl Call {
             self.complete.store(true, Ordering::Relaxed);
         }
         self.status.store(response.status().as_u16(), Ordering::Relaxed);
-        for admission in &*self.admissions() {
-            admission.write_headers(response.headers_mut());
+        // A limit that refuses has told what is left of it.
+        if response.status() != StatusCode::TOO_MANY_REQUESTS {
+            for admission in &*self.admissions() {
+                admission.write_headers(response.headers_mut());
+            }
         }
         response.map(|inner| Followed {
             call: Arc::clone(self),
@@ -215,7 +218,7 @@ impl Drop for Call {
         let [prompt, cached, completion] =
             [&self.prompt, &self.cached, &self.completion].map(|count| count.load(Ordering::Relaxed));
         for admission in self.admissions().drain(..) {
-            admission.settle(prompt + completion);
+            admission.settle(prompt.saturating_add(completion));
         }
         let endpoint: Arc<str> = self.endpoint.get().map_or_else(Arc::default, |endpoint| {
             let outcome = match code {

@@ -28,21 +28,20 @@ const HEADERS_MAX: usize = 100;
 /// Bytes of a request's head at most.
 const HEAD_LEN_MAX: usize = 64 << 10;
 
-/// Bytes of a write that may be no answer: HTTP/2 answers pings and settings of its own accord, and pings itself.
+/// Bytes of a write that may be no answer: HTTP/2 answers pings and settings of its own accord, and pings itself. Several of these
+/// may go out at once and count, which does no harm: who wants to be busy can ask.
 const SIGNS_LEN_MAX: usize = 64;
 
 /// Requests in flight on one connection, and since when there is none.
 struct Activity {
     in_flight: AtomicUsize,
-    /// Answers whose bodies are still being sent.
-    answers: AtomicUsize,
     quiet_since: Mutex<Instant>,
 }
 
 /// A request in flight.
 struct InFlight(Arc<Activity>);
 
-/// An answer's body, which is being sent as long as it is there.
+/// An answer's body; each piece that is taken of it is a sign that its client reads.
 struct Answering<B> {
     body: B,
     activity: Arc<Activity>,
@@ -54,9 +53,8 @@ impl Activity {
         InFlight(Arc::clone(self))
     }
 
-    /// An answer that begins to be sent.
+    /// An answer, watched.
     fn answer<B>(self: &Arc<Self>, response: http::Response<B>) -> http::Response<Answering<B>> {
-        self.answers.fetch_add(1, Ordering::Relaxed);
         response.map(|body| Answering {
             body,
             activity: Arc::clone(self),
@@ -88,12 +86,7 @@ struct Watched<S> {
 
 impl<S> Watched<S> {
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        // Of an answer in pieces each counts, be it as short as a sign of life.
-        let least = match self.activity.answers.load(Ordering::Relaxed) {
-            0 => SIGNS_LEN_MAX + 1,
-            _ => 1,
-        };
-        if matches!(outcome, Poll::Ready(Ok(len)) if len >= least) {
+        if matches!(outcome, Poll::Ready(Ok(len)) if len > SIGNS_LEN_MAX) {
             self.activity.touch();
         }
         outcome
@@ -146,7 +139,11 @@ impl<B: Body + Unpin> Body for Answering<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if frame.is_ready() {
+            self.activity.touch();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -155,13 +152,6 @@ impl<B: Body + Unpin> Body for Answering<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl<B> Drop for Answering<B> {
-    fn drop(&mut self) {
-        self.activity.touch();
-        self.activity.answers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -215,7 +205,6 @@ where
     let (server, shutdown) = (app.config().server.clone(), app.shutdown().clone());
     let activity = Arc::new(Activity {
         in_flight: AtomicUsize::new(0),
-        answers: AtomicUsize::new(0),
         quiet_since: Mutex::new(Instant::now()),
     });
     let in_service = Arc::clone(&activity);

@@ -191,14 +191,19 @@ fn admit(
         _ => None,
     };
     let estimate = estimate(&parts.headers, endpoint);
-    // Before anybody is asked who they are, so that those count too who cannot say.
-    if let Some(admission) = edge.admit_address(call.address, estimate)? {
-        call.admit(admission);
+    // Before anybody is asked who they are, so that those count too who cannot say; they take no tokens.
+    let mut admission = edge.admit_address(call.address, 0)?;
+    let principal = edge.authenticate(&parts.headers, call.address)?;
+    if let Some(principal) = &principal {
+        call.identify(Arc::clone(principal));
     }
-    let Some(principal) = edge.authenticate(&parts.headers, call.address)? else {
+    if let Some(admission) = &mut admission {
+        admission.claim(estimate)?;
+    }
+    admission.into_iter().for_each(|admission| call.admit(admission));
+    let Some(principal) = principal else {
         return Ok(());
     };
-    call.identify(Arc::clone(&principal));
     if matches!(route, Some(Route::Metrics | Route::Reload)) && !principal.may(edge::ADMIN) {
         let scope = edge::ADMIN.to_owned();
         return Err(ClientFault::Forbidden { scope }.into());
@@ -238,8 +243,9 @@ fn estimate_of(len: u64) -> u64 {
     len / TOKEN_LEN + ANSWER_TOKENS
 }
 
-/// How many tokens a request to generate may take at the most, as near as it is known before it is tokenised: its prompt, and
-/// answers as long as it lets them be, where prompt and answer together have at most `context_max`.
+/// How many tokens a request to generate may take, as near as it is known before it is tokenised: its prompt, and answers as long as
+/// it lets them be, where prompt and answer together have at most `context_max`. Where it does not say how long, as many as most
+/// answers have: who asks for no more than usual is not held to the most that there could be.
 #[must_use]
 pub fn tokens_of(prompt: &Prompt, params: &Params, context_max: Option<usize>) -> u64 {
     let len = |text: &String| text.len() as u64 / TOKEN_LEN;

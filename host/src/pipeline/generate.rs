@@ -59,7 +59,7 @@ impl Counts {
     fn add(&mut self, other: Self) {
         self.prompt = self.prompt.max(other.prompt);
         self.cached = self.cached.max(other.cached);
-        self.completion += other.completion;
+        self.completion = self.completion.saturating_add(other.completion);
     }
 
     /// The same, as plugins are told it.
@@ -272,7 +272,7 @@ impl Running {
             let unfinished = || InferError::Failed("an answer ended without saying so".to_owned());
             match heard.ok_or_else(unfinished)?? {
                 Heard::Text(choice, piece) => {
-                    self.counts.completion += piece.count;
+                    self.counts.completion = self.counts.completion.saturating_add(piece.count);
                     return Ok(Told::Text { choice, piece });
                 }
                 Heard::End(choice, finish) => {

@@ -118,6 +118,28 @@ fn no_event_of_a_stream_is_lost_where_the_node_is_killed_amid_them() {
 }
 
 #[test]
+fn the_event_of_a_stream_is_kept_by_the_time_that_its_client_reads_that_it_is_done() {
+    let node = Node::captured();
+    let mut done = BTreeSet::new();
+    for _ in 0..3 {
+        let host = node.start();
+        let mut stream = send(&host, "/v1/chat/completions", &long(true, 3));
+        let (mut answer, mut byte) = (Vec::new(), [0]);
+        while !answer.ends_with(b"data: [DONE]") {
+            std::io::Read::read_exact(&mut stream, &mut byte).expect("it goes on");
+            answer.extend(byte);
+        }
+        host.kill();
+        let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        let (_, id) = head.split_once("x-request-id: ").expect("an id");
+        done.insert(id.lines().next().unwrap_or_default().to_owned());
+    }
+    let host = node.start();
+    eventually("an empty queue", || held(&host)["waiting"] == 0);
+    assert_none_lost(&done, &request_ids(&node.journal("chat")));
+}
+
+#[test]
 fn a_row_that_cannot_be_read_is_given_up_and_holds_up_no_other() {
     let node = Node::new(QUICK, "hostile-observer", "bodies = true", "");
     let file = node.state().join("selvedge.db");

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use super::{CALLERS_KEPT, Left, Limited, Unit, Who, over};
 use crate::pipeline::ClientFault;
 
+/// The longest time that anybody is told to wait: a year.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Buckets that fill evenly, one for each caller; what is taken may turn out to be another amount.
 pub struct Buckets {
     max: f64,
@@ -58,7 +61,7 @@ impl Buckets {
             .get(who)
             .map_or(self.max, |bucket| self.filled(*bucket, now));
         let missing = amount.min(self.max) - level;
-        (missing > 0.0).then(|| self.per.mul_f64(missing / self.max))
+        (missing > 0.0).then(|| self.time_of(missing))
     }
 
     /// Takes an amount, whether it is there or not.
@@ -73,7 +76,7 @@ impl Buckets {
             .get(who)
             .map_or(self.max, |bucket| self.filled(*bucket, now));
         if amount > level {
-            let wait = self.per.mul_f64((amount - level) / self.max);
+            let wait = self.time_of(amount - level);
             let (max, left) = (whole(self.max), self.left(level));
             return Err(over(Limited::Tokens, max, self.per, wait, Some(left)));
         }
@@ -102,13 +105,18 @@ impl Buckets {
         over(Limited::Failures, whole(self.max), self.per, wait, None)
     }
 
+    /// How long so much takes to flow in; what an upstream says that it used may be anything.
+    fn time_of(&self, amount: f64) -> Duration {
+        let seconds = self.per.as_secs_f64() * amount.max(0.0) / self.max;
+        Duration::try_from_secs_f64(seconds).map_or(TIME_MAX, |time| time.min(TIME_MAX))
+    }
+
     fn left(&self, level: f64) -> Left {
-        let missing = (self.max - level) / self.max;
         Left {
             unit: Unit::Tokens,
             max: whole(self.max),
             left: whole(level),
-            reset: self.per.mul_f64(missing.max(0.0)),
+            reset: self.time_of(self.max - level),
         }
     }
 

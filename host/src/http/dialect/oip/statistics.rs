@@ -32,7 +32,8 @@ pub(super) fn all(generation: &Generation) -> Response {
 
 /// Requests are those of every dialect, from their head to the last byte of their answer.
 ///
-/// A model of this node counts its runs itself, whichever endpoint they are for; of an upstream, the node sees answers.
+/// A model of this node counts its runs itself, whichever endpoint they are for, and begins anew when it is loaded anew; of an
+/// upstream, the node sees answers.
 fn entry(endpoint: &Ready) -> Value {
     let counts = endpoint.meters.counts();
     let runs = match &endpoint.backend {
