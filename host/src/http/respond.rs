@@ -145,17 +145,22 @@ fn describe(fault: &Fault) -> Description<'_> {
     }
 }
 
+/// FastAPI's entry for a body that is no JSON; `at` is the byte where it ceases to be.
+fn not_json(why: &str, at: usize) -> Value {
+    json!([{
+        "type": "json_invalid",
+        "loc": ["body", at],
+        "msg": "JSON decode error",
+        "input": {},
+        "ctx": { "error": why },
+    }])
+}
+
 fn describe_client(fault: &ClientFault) -> Description<'_> {
     let message = fault.to_string();
     match fault {
         ClientFault::NotJson { message: why, at } => Description {
-            detail: Some(json!([{
-                "type": "json_invalid",
-                "loc": ["body", at],
-                "msg": "JSON decode error",
-                "input": {},
-                "ctx": { "error": why },
-            }])),
+            detail: Some(not_json(why, *at)),
             ..Description::new(422, "invalid_json", message)
         },
         ClientFault::BadBody {
