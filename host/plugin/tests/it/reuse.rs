@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use selvedge_plugin::{AttachOptions, Attachment, Sandbox, SandboxOptions, Start};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::sandbox::{attach, options, plugin_in_text, request, sandbox};
 
@@ -53,20 +54,18 @@ async fn no_endpoint_finds_anything_of_another_s_and_no_two_requests_share_an_in
     let sandbox = sandbox();
     let remembers = reused(&sandbox, "remember", 1000).await;
     let other = reused(&sandbox, "remember", 1000).await;
-    let four = (0..4).map(|_| {
+    let mut four = JoinSet::new();
+    for _ in 0..4 {
         let remembers = remembers.clone();
-        tokio::spawn(async move {
+        four.spawn(async move {
             let mut seen = Vec::new();
             for _ in 0..25 {
                 seen.push(found(&remembers).await);
             }
             seen
-        })
-    });
-    let mut seen = Vec::new();
-    for task in four.collect::<Vec<_>>() {
-        seen.extend(task.await.expect("no panic"));
+        });
     }
+    let seen = four.join_all().await.concat();
     // Each instance has counted its own calls: of each number there are no more than of the one before it.
     let count = |number: usize| seen.iter().filter(|seen| **seen == number.to_string()).count();
     assert!((1..=4).contains(&count(1)), "{seen:?}");
@@ -146,12 +145,12 @@ async fn one_whose_caller_left_serves_no_other() {
     for _ in 0..2 {
         let before = sleeps.configurations();
         let asleep = sleeps.clone();
-        let call = tokio::spawn(async move { asleep.validate(&request("{}")).await });
+        let mut call = JoinSet::new();
+        call.spawn(async move { asleep.validate(&request("{}")).await });
         while sleeps.configurations() == before {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        call.abort();
-        assert!(call.await.expect_err("it was left").is_cancelled());
+        call.shutdown().await;
         assert_eq!((sandbox.instances(), sleeps.configurations()), (0, before + 1));
     }
 }
