@@ -192,15 +192,14 @@ fn admit(
     };
     let estimate = estimate(&parts.headers, endpoint);
     // Before anybody is asked who they are, so that those count too who cannot say; they take no tokens.
-    let mut admission = edge.admit_address(call.address, 0)?;
+    if let Some(admission) = edge.admit_address(call.address, 0)? {
+        call.admit(admission);
+    }
     let principal = edge.authenticate(&parts.headers, call.address)?;
     if let Some(principal) = &principal {
         call.identify(Arc::clone(principal));
     }
-    if let Some(admission) = &mut admission {
-        admission.claim(estimate)?;
-    }
-    admission.into_iter().for_each(|admission| call.admit(admission));
+    call.claim(estimate)?;
     let Some(principal) = principal else {
         return Ok(());
     };
