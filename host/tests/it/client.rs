@@ -77,6 +77,16 @@ impl Client {
         )
     }
 
+    /// Posts JSON and does not read the answer.
+    pub(crate) fn begin(&self, path: &str, body: &str) -> TcpStream {
+        let mut stream = self.connect();
+        let head = head("POST", path, &[("content-type", "application/json")], body.len());
+        stream
+            .write_all(&[&head, body.as_bytes()].concat())
+            .expect("sent");
+        stream
+    }
+
     /// Posts JSON to a host that may be killed meanwhile: an answer, where all of it came.
     pub(crate) fn try_post(&self, path: &str, body: &str) -> Option<Answer> {
         let mut stream = TcpStream::connect(self.0).ok()?;

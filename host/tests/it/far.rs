@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::client;
+use crate::client::Client;
 use crate::host::{TestHost, root};
 
 /// A node whose endpoints are other servers: each an endpoint's name with its `upstream`.
@@ -108,16 +108,7 @@ impl LlamaCpp {
 
     /// Its own answer to a chat, with no node between.
     pub(crate) fn chat(&self, body: &str) -> Value {
-        let mut stream = TcpStream::connect(self.1).expect("it listens");
-        let head = client::head(
-            "POST",
-            "/v1/chat/completions",
-            &[("content-type", "application/json")],
-            body.len(),
-        );
-        stream
-            .write_all(&[&head, body.as_bytes()].concat())
-            .expect("sent");
+        let mut stream = Client::new(self.1).begin("/v1/chat/completions", body);
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let (_, body) = answer.split_once("\r\n\r\n").expect("a head");

@@ -1,11 +1,10 @@
 //! Generation over HTTP: the bytes of a stream, own paths, clients that leave or do not read.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::head;
 use crate::host::{TestHost, demo, demo_config};
 
 fn ask(extra: Value) -> String {
@@ -21,13 +20,7 @@ fn ask(extra: Value) -> String {
 
 /// Sends a request and does not read the answer.
 pub(crate) fn send(host: &TestHost, path: &str, body: &str) -> std::net::TcpStream {
-    let mut stream = host.client().connect();
-    let headers = [("content-type", "application/json")];
-    stream
-        .write_all(&head("POST", path, &headers, body.len()))
-        .expect("sent");
-    stream.write_all(body.as_bytes()).expect("sent");
-    stream
+    host.client().begin(path, body)
 }
 
 /// Sequences that run and that wait.

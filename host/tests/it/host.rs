@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rustix::process::Signal;
 
 use crate::client::Client;
+use crate::generate::eventually;
 
 /// The project's folder.
 pub(crate) fn root() -> PathBuf {
@@ -151,6 +152,16 @@ impl TestHost {
 
     pub(crate) fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// A client of its operators' listener, which comes up soon behind the public one.
+    pub(crate) fn operators(&self, scheme: &str) -> Client {
+        let told = format!("operators' listener on {scheme}://");
+        eventually("the operators' listener", || self.log().contains(&told));
+        let log = self.log();
+        let (_, rest) = log.split_once(&told).expect("it is told");
+        let address = rest.lines().next().unwrap_or_default().trim().parse();
+        Client::new(address.expect("an address"))
     }
 
     /// The file of its configuration.

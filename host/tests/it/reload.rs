@@ -1,13 +1,13 @@
 //! Change without loss: a new configuration is taken whole or not at all, and nobody notices but by what it says.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, head};
+use crate::client::{Answer, Client};
 use crate::edge::config;
 use crate::generate::eventually;
 use crate::host::{TestHost, root, run};
@@ -28,24 +28,9 @@ impl Node {
 
     fn of(text: &str) -> Self {
         let host = TestHost::start(text);
-        eventually("the operators' listener", || {
-            host.log().contains("operators' listener")
-        });
-        let log = host.log();
-        let (_, address) = log.split_once("operators' listener on http://").expect("there");
-        let address = address
-            .lines()
-            .next()
-            .expect("a line")
-            .trim()
-            .parse()
-            .expect("an address");
+        let admin = host.operators("http");
         let file = host.file().to_owned();
-        Self {
-            host,
-            admin: Client::new(address),
-            file,
-        }
+        Self { host, admin, file }
     }
 
     fn write(&self, text: &str) {
@@ -143,16 +128,7 @@ fn a_stream_ends_on_the_generation_that_it_began_with_though_its_model_is_gone()
     let body = json!({ "prompt": "Once upon a time", "max_tokens": 160, "temperature": 0, "stream": true })
         .to_string();
     let alone = node.host.client().post("/write", &body).text();
-    let mut stream = node.host.client().connect();
-    let head = head(
-        "POST",
-        "/write",
-        &[("content-type", "application/json")],
-        body.len(),
-    );
-    stream
-        .write_all(&[&head, body.as_bytes()].concat())
-        .expect("sent");
+    let mut stream = node.host.client().begin("/write", &body);
     let mut first = [0; 512];
     let len = stream.read(&mut first).expect("it begins");
     node.write(&config(ADMIN));

@@ -11,7 +11,6 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::client::Client;
 use crate::edge::config;
-use crate::generate::eventually;
 use crate::host::TestHost;
 
 /// An authority, and what it signs.
@@ -112,19 +111,7 @@ fn the_operators_listener_has_a_certificate_of_its_own() {
         dir.path().display()
     );
     let host = TestHost::start(&config(&format!("[admin]\nlisten = \"127.0.0.1:0\"\n{files}")));
-    eventually("the operators' listener", || {
-        host.log().contains("listener on https://")
-    });
-    let log = host.log();
-    let (_, address) = log.split_once("listener on https://").expect("there");
-    let address = address
-        .lines()
-        .next()
-        .expect("a line")
-        .trim()
-        .parse()
-        .expect("an address");
-    let (admin, client) = (Client::new(address), authority.client(None));
+    let (admin, client) = (host.operators("https"), authority.client(None));
     let answer = ask(&admin, &client, "admin.test").expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(
