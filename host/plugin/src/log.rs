@@ -34,9 +34,7 @@ impl Level {
             Self::Error => tracing::error!(target: "plugin", plugin, endpoint, request, "{message}"),
         }
     }
-}
 
-impl Level {
     fn name(self) -> &'static str {
         match self {
             Self::Trace => "trace",

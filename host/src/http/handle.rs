@@ -24,8 +24,7 @@ use crate::app::App;
 use crate::edge;
 use crate::generation::{Endpoint, Generation};
 use crate::observe::Noted;
-use crate::pipeline::order::Prompt;
-use crate::pipeline::params::Params;
+use crate::pipeline::order::{ANSWER_TOKENS, TOKEN_LEN};
 use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::reload;
 use crate::router::{self, Dialect, Miss, Ollama, OpenInference, Route};
@@ -33,12 +32,6 @@ use crate::shutdown::Shutdown;
 
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_LEN_MAX: usize = 128;
-
-/// Tokens of an answer, before it is known how many there are, or may be.
-const ANSWER_TOKENS: u64 = 128;
-
-/// Bytes of a token, of English.
-const TOKEN_LEN: u64 = 4;
 
 /// Which listener a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,23 +235,6 @@ fn estimate_of(len: u64) -> u64 {
     len / TOKEN_LEN + ANSWER_TOKENS
 }
 
-/// How many tokens a request to generate may take, as near as it is known before it is tokenised: its prompt, and answers as long as
-/// it lets them be, where prompt and answer together have at most `context_max`. Where it does not say how long, as many as most
-/// answers have: who asks for no more than usual is not held to the most that there could be.
-#[must_use]
-pub fn tokens_of(prompt: &Prompt, params: &Params, context_max: Option<usize>) -> u64 {
-    let len = |text: &String| text.len() as u64 / TOKEN_LEN;
-    let prompt = match prompt {
-        Prompt::Messages(messages) => messages.iter().map(|message| len(&message.content)).sum(),
-        Prompt::Text(text) => len(text),
-        Prompt::Tokens(tokens) => tokens.len() as u64,
-    };
-    let room = context_max.map_or(u64::MAX, |max| (max as u64).saturating_sub(prompt));
-    let answer = params.tokens_max.map_or(ANSWER_TOKENS, |max| max as u64);
-    let answers = answer.min(room).saturating_mul(params.count as u64);
-    prompt.saturating_add(answers)
-}
-
 /// A request whose body is here.
 pub struct Received {
     /// What is known of it.
@@ -427,7 +403,7 @@ pub fn plugin_request(
 
 #[cfg(test)]
 mod tests {
-    use super::{Params, Prompt, contained, respond, tokens_of};
+    use super::{contained, respond};
     use crate::pipeline::Fault;
     use crate::router::Dialect;
 
@@ -452,21 +428,6 @@ mod tests {
             .expect("a whole body");
         let text = String::from_utf8(body.to_bytes().to_vec()).expect("JSON");
         assert!(!text.contains("invariant") && text.contains("req-1"), "{text}");
-    }
-
-    #[test]
-    fn a_prompt_and_all_its_answers_are_claimed_as_far_as_the_context_has_room() {
-        let params = |tokens_max: Option<usize>, count: usize| Params {
-            tokens_max,
-            count,
-            ..Params::default()
-        };
-        let tokens = Prompt::Tokens(vec![1; 10]);
-        assert_eq!(tokens_of(&tokens, &params(Some(100), 2), None), 210);
-        assert_eq!(tokens_of(&tokens, &params(Some(100), 2), Some(50)), 90);
-        assert_eq!(tokens_of(&tokens, &params(Some(usize::MAX), 8), None), u64::MAX);
-        let text = Prompt::Text("word".repeat(10));
-        assert_eq!(tokens_of(&text, &params(None, 1), Some(2048)), 10 + 128);
     }
 
     #[tokio::test]

@@ -9,6 +9,12 @@ use super::params::Params;
 use super::{ClientFault, HostFault, RequestError};
 use crate::generation::Ready;
 
+/// Tokens of an answer, before it is known how many there are, or may be.
+pub const ANSWER_TOKENS: u64 = 128;
+
+/// Bytes of a token, of English.
+pub const TOKEN_LEN: u64 = 4;
+
 /// What is to be generated.
 #[derive(Debug)]
 pub struct Order {
@@ -51,6 +57,23 @@ pub enum Prompt {
     Text(String),
     /// Token ids.
     Tokens(Vec<u32>),
+}
+
+/// How many tokens a request to generate may take, as near as it is known before it is tokenised: its prompt, and answers as long as
+/// it lets them be, where prompt and answer together have at most `context_max`. Where it does not say how long, as many as most
+/// answers have: who asks for no more than usual is not held to the most that there could be.
+#[must_use]
+pub fn tokens_of(prompt: &Prompt, params: &Params, context_max: Option<usize>) -> u64 {
+    let len = |text: &String| text.len() as u64 / TOKEN_LEN;
+    let prompt = match prompt {
+        Prompt::Messages(messages) => messages.iter().map(|message| len(&message.content)).sum(),
+        Prompt::Text(text) => len(text),
+        Prompt::Tokens(tokens) => tokens.len() as u64,
+    };
+    let room = context_max.map_or(u64::MAX, |max| (max as u64).saturating_sub(prompt));
+    let answer = params.tokens_max.map_or(ANSWER_TOKENS, |max| max as u64);
+    let answers = answer.min(room).saturating_mul(params.count as u64);
+    prompt.saturating_add(answers)
 }
 
 /// What a templater rendered, as a prompt.
@@ -134,4 +157,24 @@ fn check_structure(endpoint: &Ready, params: &Params) -> Result<(), ClientFault>
 pub(super) fn unavailable(endpoint: &Ready, reason: String) -> RequestError {
     let endpoint = endpoint.name.as_ref().to_owned();
     HostFault::Unavailable { endpoint, reason }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Params, Prompt, tokens_of};
+
+    #[test]
+    fn a_prompt_and_all_its_answers_are_claimed_as_far_as_the_context_has_room() {
+        let params = |tokens_max: Option<usize>, count: usize| Params {
+            tokens_max,
+            count,
+            ..Params::default()
+        };
+        let tokens = Prompt::Tokens(vec![1; 10]);
+        assert_eq!(tokens_of(&tokens, &params(Some(100), 2), None), 210);
+        assert_eq!(tokens_of(&tokens, &params(Some(100), 2), Some(50)), 90);
+        assert_eq!(tokens_of(&tokens, &params(Some(usize::MAX), 8), None), u64::MAX);
+        let text = Prompt::Text("word".repeat(10));
+        assert_eq!(tokens_of(&text, &params(None, 1), Some(2048)), 10 + 128);
+    }
 }

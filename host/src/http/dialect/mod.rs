@@ -17,11 +17,11 @@ use selvedge_plugin::value::{Finish, Request, Usage};
 use serde_json::Value;
 
 use super::call::Call;
-use super::handle::{Received, plugin_request, tokens_of};
+use super::handle::{Received, plugin_request};
 use super::sse;
 use crate::generation::{Endpoint, EndpointState, Ready};
 use crate::pipeline::generate::{Completed, Running, Told};
-use crate::pipeline::order::{Order, Prompt};
+use crate::pipeline::order::{Order, Prompt, tokens_of};
 use crate::pipeline::params::Params;
 use crate::pipeline::{self, Answer, ClientFault, HostFault, RequestError};
 use crate::router::Dialect;
