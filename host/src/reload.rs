@@ -172,6 +172,14 @@ fn needs_restart(started_with: &Config, config: &Config) -> Vec<&'static str> {
             old.server.connections_max != new.server.connections_max,
         ),
         (
+            "server.headers_max",
+            old.server.headers_max != new.server.headers_max,
+        ),
+        (
+            "server.head_size_max",
+            old.server.head_size_max != new.server.head_size_max,
+        ),
+        (
             "server.streams_max",
             old.server.streams_max != new.server.streams_max,
         ),
@@ -251,15 +259,14 @@ impl Generation {
     ///
     /// Which model fails.
     async fn warm(&self) -> Result<(), String> {
+        let time = self.config.server.warm_up_timeout.0;
         for (name, backend) in &self.models {
             let Ok(backend) = backend else { continue };
-            let warmed = tokio::time::timeout(WARM_TIME_MAX, backend.warm()).await;
-            let warmed = warmed.unwrap_or_else(|_| Err(format!("no answer within {WARM_TIME_MAX:?}")));
+            let warmed = tokio::time::timeout(time, backend.warm()).await;
+            let warmed =
+                warmed.unwrap_or_else(|_| Err(format!("no answer within server.warm_up_timeout, {time:?}")));
             warmed.map_err(|why| format!("models.{name}: it fails on its first input: {why}"))?;
         }
         Ok(())
     }
 }
-
-/// How long a model may take for its first small input.
-const WARM_TIME_MAX: Duration = Duration::from_secs(60);

@@ -15,15 +15,14 @@ use crate::generation::{EndpointState, Generation};
 /// The dialect of such a request.
 const DIALECT: &str = "warm-up";
 
-/// How long one plugin may take on one endpoint, all its calls together: a node that never starts serves nobody.
-const TIME_MAX: Duration = Duration::from_secs(60);
-
 /// Between two calls: a model that has too much to do needs it.
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Generation {
-    /// Has plugins prepare what they want to have before they serve.
+    /// Has plugins prepare what they want to have before they serve, each for as long as `server.warm_up_timeout` says: a node that
+    /// never starts serves nobody.
     pub async fn warm_plugins(&self) {
+        let time = self.config.server.warm_up_timeout.0;
         for endpoint in &self.endpoints {
             let EndpointState::Ready(ready) = &endpoint.state else {
                 continue;
@@ -35,7 +34,7 @@ impl Generation {
                 }
                 let (plugin, begun) = (&*attachment.plugin().name, Instant::now());
                 let endpoint = &*ready.name;
-                match warm(attachment, &ready.name).await {
+                match warm(attachment, &ready.name, time).await {
                     Ok(()) => {
                         let seconds = begun.elapsed().as_secs_f64();
                         tracing::info!(
@@ -57,8 +56,8 @@ impl Generation {
     }
 }
 
-/// Calls a plugin until it says that it is done.
-async fn warm(attachment: &Attachment, endpoint: &Arc<str>) -> Result<(), CallError> {
+/// Calls a plugin until it says that it is done, or the time is over.
+async fn warm(attachment: &Attachment, endpoint: &Arc<str>, time: Duration) -> Result<(), CallError> {
     let request = Arc::new(Request {
         id: DIALECT.to_owned(),
         endpoint: Arc::clone(endpoint),
@@ -69,7 +68,7 @@ async fn warm(attachment: &Attachment, endpoint: &Arc<str>) -> Result<(), CallEr
     let begun = Instant::now();
     loop {
         match call(attachment, &request).await {
-            Err(error) if may_work_later(&error.fault) && begun.elapsed() < TIME_MAX => {
+            Err(error) if may_work_later(&error.fault) && begun.elapsed() < time => {
                 tokio::time::sleep(PAUSE).await;
             }
             outcome => return outcome,

@@ -6,6 +6,7 @@ mod sandbox;
 mod uploads;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use selvedge_model::Task;
@@ -17,6 +18,12 @@ use super::upstream::Upstream;
 use super::{Auth, Config, ConfigError, Size};
 use crate::edge::ADMIN;
 use crate::router;
+
+/// Headers of a request's head at most, room for which is made with each.
+const HEADERS_MAX: usize = 4096;
+
+/// Bytes that a request's head may have at most: the library reads into no less, and each connection may hold as much.
+const HEAD_SIZES: RangeInclusive<usize> = 8 << 10..=1 << 20;
 
 /// Texts that one model writes at once, at most: more share the same cores, each with a buffer of its own.
 const SLOTS_MAX: usize = 1024;
@@ -86,6 +93,7 @@ fn check_server(sections: &Sections, found: &mut Findings<'_>) {
         ("request_timeout", server.request_timeout),
         ("header_timeout", server.header_timeout),
         ("idle_timeout", server.idle_timeout),
+        ("warm_up_timeout", server.warm_up_timeout),
     ];
     for (key, time) in times {
         if time.0.is_zero() {
@@ -94,6 +102,13 @@ fn check_server(sections: &Sections, found: &mut Findings<'_>) {
     }
     found.at_least_one("server.body_size_max".into(), server.body_size_max.0);
     found.at_least_one("server.connections_max".into(), server.connections_max);
+    if !(1..=HEADERS_MAX).contains(&server.headers_max) {
+        let message = format!("must be from 1 to {HEADERS_MAX}, and is {}", server.headers_max);
+        found.add("server.headers_max".into(), message);
+    }
+    if !HEAD_SIZES.contains(&server.head_size_max.0) {
+        found.add("server.head_size_max".into(), "must be from 8KiB to 1MiB");
+    }
     let uploads = &sections.uploads;
     found.at_least_one("uploads.bytes_max".into(), uploads.bytes_max.0);
     found.at_least_one("uploads.caller_bytes_max".into(), uploads.caller_bytes_max.0);

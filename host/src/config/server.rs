@@ -17,6 +17,10 @@ pub struct Server {
     pub listen: Addresses,
     /// Bytes of a request's body at most; beyond: 413. Default 8 MiB.
     pub body_size_max: Size,
+    /// Headers of a request over HTTP/1 at most; beyond: 431. Default 100.
+    pub headers_max: usize,
+    /// Bytes of a request's head at most, its target and all its headers together; beyond: 431. Default 64 KiB.
+    pub head_size_max: Size,
     /// Proxies that are believed where they say where a request comes from, as networks, `["10.0.0.0/8"]`. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Which header these write; the other one is the client's own word. Default `x-forwarded-for`.
@@ -37,6 +41,9 @@ pub struct Server {
     pub connections_max: usize,
     /// Requests at once on one HTTP/2 connection. Default 128.
     pub streams_max: u32,
+    /// What one model may take for its first small input at a reload, or the reload is refused; and what one plugin of one endpoint may
+    /// take to prepare what it serves with, or it serves without. Default 60 s.
+    pub warm_up_timeout: Time,
     /// How long the node goes on taking requests after SIGTERM while `/readyz` fails, so that balancers see it. Default 0.
     pub drain_delay: Time,
     /// How long requests in flight may take after SIGTERM before they are cut off. Default 30 s.
@@ -48,6 +55,8 @@ impl Default for Server {
         Self {
             listen: Addresses(vec![SocketAddr::from(([127, 0, 0, 1], 8080))]),
             body_size_max: Size(8 << 20),
+            headers_max: 100,
+            head_size_max: Size(64 << 10),
             trusted_proxies: Vec::new(),
             forwarded: Forwarded::default(),
             tls: None,
@@ -57,6 +66,7 @@ impl Default for Server {
             idle_timeout: Time(Duration::from_secs(75)),
             connections_max: 10_000,
             streams_max: 128,
+            warm_up_timeout: Time(Duration::from_secs(60)),
             drain_delay: Time(Duration::ZERO),
             drain_timeout: Time(Duration::from_secs(30)),
         }

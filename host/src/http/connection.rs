@@ -22,12 +22,6 @@ use super::listener::Gate;
 use crate::app::App;
 use crate::shutdown::Shutdown;
 
-/// Headers of a request at most; more is answered 431 by hyper.
-const HEADERS_MAX: usize = 100;
-
-/// Bytes of a request's head at most.
-const HEAD_LEN_MAX: usize = 64 << 10;
-
 /// Bytes of a write that may be no answer: HTTP/2 answers pings and settings of its own accord, and pings itself. Several of these
 /// may go out at once and count, which does no harm: who wants to be busy can ask.
 const SIGNS_LEN_MAX: usize = 64;
@@ -223,13 +217,13 @@ where
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(server.header_timeout.0)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_LEN_MAX);
+        .max_headers(server.headers_max)
+        .max_buf_size(server.head_size_max.0);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(server.streams_max)
-        .max_header_list_size(u32::try_from(HEAD_LEN_MAX).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(server.head_size_max.0).unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(20));
     let connection = builder.serve_connection(

@@ -119,6 +119,26 @@ fn who_reloads_must_have_the_operators_scope_and_cannot_open_a_node_to_all() {
 }
 
 #[test]
+fn a_model_that_takes_too_long_for_its_first_input_is_not_taken() {
+    let minilm = format!(
+        "[models.minilm]\npath = \"{}/models/minilm\"\n{ADMIN}",
+        root().display()
+    );
+    let impatient = config(&minilm).replacen("[state]", "warm_up_timeout = \"1us\"\n[state]", 1);
+    let node = Node::start("");
+    node.write(&impatient);
+    let refused = node.reload();
+    let told = refused.json()["detail"].to_string();
+    assert!(
+        refused.status == 422 && told.contains("models.minilm") && told.contains("warm_up_timeout"),
+        "{told}"
+    );
+    assert_eq!(node.generation(), 1);
+    node.write(&config(&minilm));
+    assert_eq!((node.reload().status, node.generation()), (200, json!(2)));
+}
+
+#[test]
 fn a_stream_ends_on_the_generation_that_it_began_with_though_its_model_is_gone() {
     let model = format!(
         "[models.smollm2]\npath = \"{}/models/smollm2\"\n[endpoints.write]\npath = \"/write\"\nmodel = \"smollm2\"\n",

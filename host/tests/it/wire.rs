@@ -15,9 +15,13 @@ use crate::host::{TestHost, demo};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// What the node answers to these bytes, to the end of the connection.
+/// What the demo answers to these bytes, to the end of the connection.
 fn raw(bytes: &[u8]) -> String {
-    let mut stream = demo().client().connect();
+    raw_of(demo(), bytes)
+}
+
+fn raw_of(host: &TestHost, bytes: &[u8]) -> String {
+    let mut stream = host.client().connect();
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .expect("set");
@@ -101,6 +105,29 @@ fn a_head_beyond_reason_is_431() {
         ["431"]
     );
     assert_eq!(demo().client().get("/healthz").status, 200);
+}
+
+#[test]
+fn how_long_a_head_may_be_is_the_operators_affair() {
+    let node = |headers: usize, size: &str| {
+        let keys = format!("headers_max = {headers}\nhead_size_max = \"{size}\"\n[state]");
+        TestHost::start(&config("").replacen("[state]", &keys, 1))
+    };
+    let ask = |host: &TestHost, headers: usize, value_len: usize| {
+        let value = "a".repeat(value_len);
+        let headers: String = (1..headers)
+            .map(|count| format!("x-{count}: {value}\r\n"))
+            .collect();
+        let head = format!("GET /healthz HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
+        statuses(&raw_of(host, head.as_bytes())).join(" ")
+    };
+    let (narrow, wide) = (node(10, "8KiB"), node(1000, "256KiB"));
+    assert_eq!(ask(&narrow, 10, 100), "200");
+    assert_eq!(ask(&narrow, 11, 100), "431");
+    assert_eq!(ask(&narrow, 10, 1000), "431");
+    assert_eq!(ask(&wide, 1000, 100), "200");
+    assert_eq!(ask(&wide, 1001, 100), "431");
+    assert_eq!(ask(&wide, 10, 30 << 10), "431");
 }
 
 fn packed(encoding: &str, body: &[u8]) -> Answer {
