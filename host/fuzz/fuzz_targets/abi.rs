@@ -12,7 +12,7 @@ use selvedge_plugin::value::{Completion, Finish, Output, Request, Usage};
 
 static GUEST: LazyLock<Sandboxed> = LazyLock::new(Sandboxed::new);
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: LazyLock::force(&GUEST), |bytes: &[u8]| {
     let Some((stage, memory)) = bytes.split_first() else {
         return;
     };

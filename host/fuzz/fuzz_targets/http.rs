@@ -10,7 +10,7 @@ use selvedge_fuzz::{REQUESTS, Served};
 
 static NODE: LazyLock<Served> = LazyLock::new(Served::new);
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: LazyLock::force(&NODE), |bytes: &[u8]| {
     let Some((choice, body)) = bytes.split_first() else {
         return;
     };

@@ -65,7 +65,8 @@ impl Sandboxed {
         let cache = tempfile::tempdir().expect("a folder");
         let options = SandboxOptions {
             instances_max: 4,
-            ..SandboxOptions::new(cache.path().to_owned())
+            // The sandbox makes it: one that others may read is refused.
+            ..SandboxOptions::new(cache.path().join("cache"))
         };
         let sandbox = Sandbox::new(options).expect("a sandbox");
         let attachment = executor.block_on(async {

@@ -48,6 +48,7 @@ pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
         std::fs::create_dir_all(&corpus).with_context(|| format!("{} cannot be made", corpus.display()))?;
         let tool = Tool::new("cargo")
             .env("PATH", &path)
+            .env("ORT_DYLIB_PATH", root.target().join("lib/libonnxruntime.so"))
             .current_dir(root.join("host/fuzz"));
         // Without a sanitizer any compiler will do, and what is looked for is panics and hangs: the host's own code is safe Rust.
         let tool = tool
