@@ -15,6 +15,9 @@ use crate::state::Database;
 /// Rows that are removed with each that is written, at most, where their time is over.
 const SWEPT_MAX: usize = 16;
 
+/// Rows that are removed at once from a store that is full, until there is room or nothing is over its time.
+const SWEPT_MAX_FULL: usize = 1024;
+
 /// The stores of the node.
 #[derive(Clone)]
 pub struct Kept(Database);
@@ -85,13 +88,32 @@ impl Place {
             .optional()
     }
 
-    /// Puts another value in a key's place, made of the one before, in one step. Without a time it is kept for good.
+    /// Puts another value in a key's place, made of the one before, in one step. Without a time it is kept for good. Where the store is
+    /// full, it is full of what is not over its time.
     fn change(
         &self,
         connection: &mut Connection,
         now: i64,
         ttl_ms: Option<u64>,
-        make: impl FnOnce(Option<Vec<u8>>) -> Result<(Vec<u8>, Done), StoreFailure>,
+        make: impl Fn(Option<Vec<u8>>) -> Result<(Vec<u8>, Done), StoreFailure>,
+    ) -> rusqlite::Result<Result<Done, StoreFailure>> {
+        sweep_any(connection, now)?;
+        self.sweep(connection, now, SWEPT_MAX)?;
+        loop {
+            let outcome = self.put(connection, now, ttl_ms, &make)?;
+            let full = outcome == Err(StoreFailure::Quota);
+            if !full || self.sweep(connection, now, SWEPT_MAX_FULL)? == 0 {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    fn put(
+        &self,
+        connection: &mut Connection,
+        now: i64,
+        ttl_ms: Option<u64>,
+        make: impl Fn(Option<Vec<u8>>) -> Result<(Vec<u8>, Done), StoreFailure>,
     ) -> rusqlite::Result<Result<Done, StoreFailure>> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (value, done) = match make(self.value(&transaction, now)?) {
@@ -99,11 +121,6 @@ impl Place {
             Err(failure) => return Ok(Err(failure)),
         };
         let expires = ttl_ms.map(|ttl| now.saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)));
-        transaction
-            .prepare_cached(
-                "DELETE FROM kv WHERE (store, key) IN (SELECT store, key FROM kv WHERE expires <= ? LIMIT ?)",
-            )?
-            .execute(params![now, SWEPT_MAX as i64])?;
         transaction
             .prepare_cached(
                 "INSERT INTO kv (store, key, value, expires) VALUES (?, ?, ?, ?)
@@ -120,6 +137,24 @@ impl Place {
         transaction.commit()?;
         Ok(Ok(done))
     }
+
+    /// Removes what is over its time in this store, so many rows at most. Gives how many there were.
+    fn sweep(&self, connection: &Connection, now: i64, rows_max: usize) -> rusqlite::Result<usize> {
+        let mut delete = connection.prepare_cached(
+            "DELETE FROM kv WHERE (store, key) IN
+             (SELECT store, key FROM kv WHERE store = ? AND expires <= ? LIMIT ?)",
+        )?;
+        delete.execute(params![self.store, now, rows_max as i64])
+    }
+}
+
+/// Removes a few rows that are over their time from any store: some are never written to again.
+fn sweep_any(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached(
+        "DELETE FROM kv WHERE (store, key) IN (SELECT store, key FROM kv WHERE expires <= ? LIMIT ?)",
+    )?;
+    delete.execute(params![now, SWEPT_MAX as i64])?;
+    Ok(())
 }
 
 fn now_ms() -> i64 {
@@ -199,6 +234,43 @@ mod tests {
         act(&kept, "b", long(200)).await.expect("there is room now");
         let other = kept.act("t", "a".to_owned(), long(800), 1000).await;
         other.expect("another store has room of its own");
+    }
+
+    #[tokio::test]
+    async fn a_store_full_of_what_is_over_its_time_has_room_whatever_others_left() {
+        let (_dir, kept) = kept();
+        let gone = || Deed::Set(vec![b'x'; 100].into(), Some(0));
+        for count in 0..40 {
+            let other = kept.act("t", format!("{count}"), gone(), 1 << 20).await;
+            other.expect("kept");
+        }
+        for count in 0..2000 {
+            let of_this = kept.act("s", format!("{count}"), gone(), 1 << 20).await;
+            of_this.expect("kept");
+        }
+        let whole = Deed::Set(vec![b'x'; 900].into(), None);
+        assert_eq!(act(&kept, "a", whole).await, Ok(Done::Nothing));
+    }
+
+    #[tokio::test]
+    async fn what_has_a_time_is_there_until_it_is_over() {
+        let (_dir, kept) = kept();
+        act(&kept, "n", Deed::Increment(1, Some(60_000)))
+            .await
+            .expect("kept");
+        act(&kept, "a", Deed::Set("1".into(), Some(300)))
+            .await
+            .expect("kept");
+        assert_eq!(
+            act(&kept, "a", Deed::Get).await,
+            Ok(Done::Value(Some("1".into())))
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        assert_eq!(act(&kept, "a", Deed::Get).await, Ok(Done::Value(None)));
+        assert_eq!(
+            act(&kept, "n", Deed::Get).await,
+            Ok(Done::Value(Some("1".into())))
+        );
     }
 
     #[tokio::test]

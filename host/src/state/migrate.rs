@@ -8,10 +8,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StateError;
 
 /// The steps, oldest first. A new one goes to the end.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("0001-events.sql"),
     include_str!("0002-keys.sql"),
     include_str!("0003-kv.sql"),
+    include_str!("0004-kv-expiry.sql"),
 ];
 
 /// Takes the steps that a file has not taken yet, all or none of them.
