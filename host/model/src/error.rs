@@ -229,6 +229,15 @@ pub enum InferError {
 }
 
 impl InferError {
+    /// Whether it refuses what kind of input it was given, not how much of it: whoever made it does not know the model.
+    #[must_use]
+    pub fn refuses_kind(&self) -> bool {
+        matches!(
+            self,
+            Self::WrongInput { .. } | Self::WrongTensor(_) | Self::UnknownToken { .. }
+        )
+    }
+
     /// Whether the model is at its limits or fails, so that another model could do what was asked.
     #[must_use]
     pub fn may_pass(&self) -> bool {

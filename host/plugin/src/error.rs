@@ -47,6 +47,14 @@ pub enum LoadError {
         /// The line that would grant it.
         remedy: String,
     },
+    /// Its manifest wants what the component cannot ask for.
+    #[error("its manifest wants {what}, and the component does not import `{import}`")]
+    WantUntrue {
+        /// What it wants.
+        what: String,
+        /// The import that would ask for it.
+        import: &'static str,
+    },
     /// Its manifest cannot be read.
     #[error("its manifest (custom section `selvedge:manifest`) cannot be read: {0}")]
     Manifest(String),
@@ -195,6 +203,9 @@ pub enum Fault {
     /// What it said of the next token is no decision.
     #[error(transparent)]
     Decision(#[from] BadDecision),
+    /// The model does not take what it rendered.
+    #[error("rendered what the model does not take: {0}")]
+    Prompt(String),
     /// It answered that it failed.
     #[error("failed ({code}): {message}")]
     Failed {
@@ -248,6 +259,7 @@ impl Fault {
             Self::Json(_) => "plugin-bad-json",
             Self::Choice { .. } => "plugin-bad-choice",
             Self::Decision(bad) => bad.code(),
+            Self::Prompt(_) => "plugin-bad-prompt",
             Self::Failed { .. } => "plugin-failed",
             Self::Busy(_) => "plugins-busy",
         }

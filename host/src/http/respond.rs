@@ -192,6 +192,7 @@ fn describe_client(fault: &ClientFault) -> Description<'_> {
         },
         ClientFault::UnknownVersion { .. } => Description::new(404, "version_not_found", message),
         ClientFault::Unsupported(_) => Description::new(501, "unsupported", message),
+        ClientFault::Loop => Description::new(508, "loop_detected", message),
         ClientFault::WrongTask { .. } => Description {
             param: Some("model".to_owned()),
             ..Description::new(400, "wrong_task", message)
@@ -335,6 +336,7 @@ fn describe_plugin(error: &CallError) -> Description<'_> {
         PluginFault::Abi(_) => failed("broke the component model's rules"),
         PluginFault::Json(_) => failed("answered with JSON that cannot be read"),
         PluginFault::Choice { .. } => failed("answered with a choice that the stream does not have"),
+        PluginFault::Prompt(_) => failed("made a prompt that the model does not take"),
         PluginFault::Decision(_) => failed("did not say which tokens may come"),
         PluginFault::Failed { retryable: false, .. } => failed("failed"),
         PluginFault::Failed { retryable: true, .. } => Description {

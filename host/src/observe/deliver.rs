@@ -282,7 +282,8 @@ fn failure(fault: &Fault) -> Failure {
         | Fault::Trap(_)
         | Fault::Abi(_)
         | Fault::Choice { .. }
-        | Fault::Decision(_) => Failure::Doubtful,
+        | Fault::Decision(_)
+        | Fault::Prompt(_) => Failure::Doubtful,
     }
 }
 

@@ -3,14 +3,12 @@
 use selvedge_model as model;
 use selvedge_plugin::value as plugin;
 
-use crate::pipeline::{HostFault, RequestError};
-
 /// What a templater rendered, as a model is given it.
 ///
 /// # Errors
 ///
-/// Where no model of this node takes such a prompt.
-pub fn input(endpoint: &str, prompt: plugin::Prompt) -> Result<model::Input, RequestError> {
+/// Where no model takes such a prompt but one that writes.
+pub fn input(prompt: plugin::Prompt) -> Result<model::Input, &'static str> {
     Ok(match prompt {
         plugin::Prompt::Text(text) => model::Input::Texts(vec![model::Text::Text(text)]),
         plugin::Prompt::Texts(texts) => {
@@ -19,12 +17,7 @@ pub fn input(endpoint: &str, prompt: plugin::Prompt) -> Result<model::Input, Req
         plugin::Prompt::TokenIds(ids) => model::Input::Texts(vec![model::Text::Tokens(ids)]),
         plugin::Prompt::Tensors(tensors) => tensors_in(tensors),
         plugin::Prompt::Messages(_) | plugin::Prompt::MessagesJson(_) => {
-            let reason = "its template renders a conversation, and its model takes texts".to_owned();
-            return Err(HostFault::Unavailable {
-                endpoint: endpoint.to_owned(),
-                reason,
-            }
-            .into());
+            return Err("a conversation, and the model takes texts");
         }
     })
 }

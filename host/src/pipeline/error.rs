@@ -115,6 +115,9 @@ pub enum ClientFault {
         /// What is left of it, where it is one of requests or tokens in a time.
         left: Option<Left>,
     },
+    /// It is one of the node's own calls, which came back.
+    #[error("the request was made by this very node: the `upstream` of one of its models leads back to it")]
+    Loop,
     /// A reload is under way.
     #[error("a reload is under way; ask again when it is done")]
     ReloadBusy,

@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use super::order::{Order, Prompt, unavailable};
 use super::params::Params;
-use super::run::{postprocess, template, validate};
+use super::run::{blamed, postprocess, template, validate};
 use super::source::{self, Heard, Source};
 use super::{ClientFault, RequestError};
 use crate::generation::Ready;
@@ -137,15 +137,17 @@ impl Running {
         let meters = &endpoint.meters;
         let request = meters.during(Step::Validate, validate(endpoint, request)).await?;
         let order = decode(&request)?;
-        let rendered = meters
+        let made = meters
             .during(Step::Template, template(endpoint, &request))
             .await?;
-        let (prompt, params) = order.completed(endpoint, rendered)?;
+        let by = made.as_ref().map(|made| made.by);
+        let (prompt, params) = order.completed(endpoint, made)?;
         claim(&prompt, &params)?;
         let (count, mut watch) = (params.count, meters.watch(Step::Model));
         let opened_at = Instant::now();
         let opened = source::open(endpoint, &request, prompt, &params).instrument(watch.span());
-        let (source, counts) = opened.await.inspect_err(|_| watch.end())?;
+        let opened = opened.await.inspect_err(|_| watch.end());
+        let (source, counts) = opened.map_err(|error| blamed(endpoint, by, error))?;
         let filtered = endpoint.stage(Stage::Stream).next().is_some();
         Ok(Self {
             endpoint: Arc::clone(endpoint),

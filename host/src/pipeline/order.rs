@@ -2,10 +2,11 @@
 
 use selvedge_model::Message;
 use selvedge_plugin::Stage;
-use selvedge_plugin::value::{Prompt as RenderedPrompt, Rendered};
+use selvedge_plugin::value::Prompt as RenderedPrompt;
 use serde_json::Value;
 
 use super::params::Params;
+use super::run::{Made, bad_prompt};
 use super::{ClientFault, HostFault, RequestError};
 use crate::generation::Ready;
 
@@ -34,12 +35,13 @@ impl Order {
     pub(super) fn completed(
         mut self,
         endpoint: &Ready,
-        rendered: Option<Rendered>,
+        made: Option<Made<'_>>,
     ) -> Result<(Prompt, Params), RequestError> {
-        if let Some(rendered) = rendered {
-            self.prompt = Ok(prompt_of(endpoint, rendered.prompt)?);
+        if let Some(Made { rendered, by }) = made {
+            let bad = |why: String| bad_prompt(endpoint, by, why);
+            self.prompt = Ok(prompt_of(rendered.prompt).map_err(bad)?);
             if let Some(params) = rendered.params {
-                amend(endpoint, &mut self.params, &params)?;
+                amend(&mut self.params, &params).map_err(bad)?;
             }
         }
         check_logprobs(endpoint, &self.params)?;
@@ -76,8 +78,8 @@ pub fn tokens_of(prompt: &Prompt, params: &Params, context_max: Option<usize>) -
     prompt.saturating_add(answers)
 }
 
-/// What a templater rendered, as a prompt.
-fn prompt_of(endpoint: &Ready, prompt: RenderedPrompt) -> Result<Prompt, RequestError> {
+/// What a templater rendered, as a prompt; else why it is none.
+fn prompt_of(prompt: RenderedPrompt) -> Result<Prompt, String> {
     Ok(match prompt {
         RenderedPrompt::Text(text) => Prompt::Text(text),
         RenderedPrompt::TokenIds(tokens) => Prompt::Tokens(tokens),
@@ -87,31 +89,18 @@ fn prompt_of(endpoint: &Ready, prompt: RenderedPrompt) -> Result<Prompt, Request
                 .map(|(role, content)| Message { role, content })
                 .collect(),
         ),
-        RenderedPrompt::MessagesJson(json) => {
-            let messages = serde_json::from_str(&json);
-            Prompt::Messages(messages.map_err(|error| {
-                unavailable(
-                    endpoint,
-                    format!("its template renders messages that are none: {error}"),
-                )
-            })?)
-        }
+        RenderedPrompt::MessagesJson(json) => Prompt::Messages(
+            serde_json::from_str(&json).map_err(|error| format!("messages that are none: {error}"))?,
+        ),
         RenderedPrompt::Texts(_) | RenderedPrompt::Tensors(_) => {
-            let reason =
-                "its template renders several texts or tensors, and its model takes one prompt".to_owned();
-            return Err(unavailable(endpoint, reason));
+            return Err("several texts or tensors, and the model takes one prompt".to_owned());
         }
     })
 }
 
-/// Takes over a templater's parameters. What is wrong with them is not the client's fault.
-fn amend(endpoint: &Ready, params: &mut Params, json: &str) -> Result<(), RequestError> {
-    let wrong = |why: String| {
-        unavailable(
-            endpoint,
-            format!("its template sets parameters that are none: {why}"),
-        )
-    };
+/// Takes over a templater's parameters; else says why they are none.
+fn amend(params: &mut Params, json: &str) -> Result<(), String> {
+    let wrong = |why: String| format!("parameters that are none: {why}");
     match serde_json::from_str(json) {
         Ok(Value::Object(fields)) => params.amend(&fields).map_err(|fault| wrong(fault.to_string())),
         Ok(_) => Err(wrong("no object".to_owned())),

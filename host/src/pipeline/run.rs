@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use selvedge_model::Input;
 use selvedge_plugin::value::{Action, Completion, Output, Rejection, Rendered, Request, Usage, Verdict};
-use selvedge_plugin::{CallError, Stage};
+use selvedge_plugin::{CallError, Fault, Stage};
 
-use super::{ClientFault, Rejected, RequestError};
+use super::{ClientFault, Fault as Whose, Rejected, RequestError};
 use super::{convert, source};
 use crate::config::OnError;
 use crate::generation::{Attached, Ready};
@@ -39,15 +39,19 @@ pub async fn run(
 ) -> Result<Answer, RequestError> {
     let meters = &endpoint.meters;
     let request = meters.during(Step::Validate, validate(endpoint, request)).await?;
-    let rendered = meters
+    let made = meters
         .during(Step::Template, template(endpoint, &request))
         .await?;
-    let input = match rendered {
-        Some(rendered) => convert::input(&endpoint.name, rendered.prompt)?,
+    let by = made.as_ref().map(|made| made.by);
+    let input = match made {
+        Some(made) => {
+            convert::input(made.rendered.prompt).map_err(|why| bad_prompt(endpoint, made.by, why))?
+        }
         None => decode(&request)?,
     };
     let started = Instant::now();
-    let inference = meters.during(Step::Model, source::infer(endpoint, input)).await?;
+    let inferred = meters.during(Step::Model, source::infer(endpoint, input)).await;
+    let inference = inferred.map_err(|error| blamed(endpoint, by, error))?;
     request.timings.add(Step::Model.name(), "", started.elapsed());
     let completion = convert::completion(inference);
     used(completion.usage);
@@ -71,19 +75,50 @@ pub(super) async fn validate(
     Ok(request)
 }
 
+/// What templaters made of a request.
+pub(super) struct Made<'a> {
+    pub(super) rendered: Rendered,
+    /// The last of them, which answers for it.
+    pub(super) by: &'a Attached,
+}
+
 /// The templaters, in order, each given what the one before rendered; none: the dialect's own input is used.
-pub(super) async fn template(
-    endpoint: &Ready,
+pub(super) async fn template<'a>(
+    endpoint: &'a Ready,
     request: &Arc<Request>,
-) -> Result<Option<Rendered>, RequestError> {
-    let mut rendered = None;
+) -> Result<Option<Made<'a>>, RequestError> {
+    let mut made: Option<Made<'a>> = None;
     for attached in endpoint.stage(Stage::Template) {
-        let so_far = rendered.clone();
-        if let Some(next) = skip(attached, attached.attachment.render(request, so_far).await)? {
-            rendered = Some(next);
+        let so_far = made.as_ref().map(|made| made.rendered.clone());
+        if let Some(rendered) = skip(attached, attached.attachment.render(request, so_far).await)? {
+            made = Some(Made {
+                rendered,
+                by: attached,
+            });
         }
     }
-    Ok(rendered)
+    Ok(made)
+}
+
+/// The fault of a templater that rendered what the endpoint's model does not take.
+pub(super) fn bad_prompt(endpoint: &Ready, by: &Attached, why: impl Into<String>) -> RequestError {
+    CallError {
+        plugin: Arc::clone(&by.attachment.plugin().name),
+        endpoint: Arc::clone(&endpoint.name),
+        fault: Fault::Prompt(why.into()),
+    }
+    .into()
+}
+
+/// Where a model refuses the kind of what a templater made, that is the templater's fault and not the client's. How long it is, is the
+/// client's.
+pub(super) fn blamed(endpoint: &Ready, by: Option<&Attached>, error: RequestError) -> RequestError {
+    match (by, &error.fault) {
+        (Some(by), Whose::Model(refused)) if refused.refuses_kind() => {
+            bad_prompt(endpoint, by, refused.to_string())
+        }
+        _ => error,
+    }
 }
 
 /// The post-processors, in order, each given what the one before left.

@@ -182,7 +182,7 @@ impl Worker {
     }
 
     fn run_tensors(&mut self, inputs: Inputs) -> Result<Vec<(String, tensor::Tensor)>, InferError> {
-        let outputs = self.session.run(session_inputs(inputs)).map_err(failed)?;
+        let outputs = self.session.run(session_inputs(inputs)).map_err(refused)?;
         let named = self
             .signature
             .outputs
@@ -208,6 +208,16 @@ fn f32_values(value: &DynValue) -> Result<Vec<f32>, InferError> {
     }
     let (_, values) = value.try_extract_tensor::<half::f16>().map_err(failed)?;
     Ok(values.iter().map(|value| value.to_f32()).collect())
+}
+
+/// Whoever sends tensors may send values that an operator of the graph refuses, such as an index beyond a table.
+fn refused(error: ort::Error) -> InferError {
+    match error.code() {
+        ort::ErrorCode::InvalidArgument => {
+            InferError::WrongTensor(format!("the model refuses these values: {}", error.message()))
+        }
+        _ => failed(error),
+    }
 }
 
 fn failed(error: ort::Error) -> InferError {
