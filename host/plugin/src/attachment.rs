@@ -1,7 +1,6 @@
 //! A plugin on an endpoint: what requests call. Clones share everything; each call has an instance of its own, unless the operator
 //! has them serve several (`reuse`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -182,12 +181,6 @@ impl Attachment {
     #[must_use]
     pub fn configurations(&self) -> u64 {
         self.linked.identity.configurations.load(Ordering::Relaxed)
-    }
-
-    /// What it recorded of its declared metrics since the start.
-    #[must_use]
-    pub fn metrics(&self) -> BTreeMap<String, f64> {
-        self.linked.identity.metrics.all()
     }
 
     /// Stage 1: accept, amend or reject. Attributes are left on `request`. Where the future is dropped the call ends at

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::log::Log;
 use crate::state::{Identity, Phase};
 use crate::value::{Output, Tensor};
 
@@ -53,14 +54,14 @@ pub enum ModelFailure {
 /// Runs a model for a plugin, where that is granted.
 pub(crate) async fn infer(
     identity: &Identity,
+    log: &Log,
     phase: Phase,
     model: &str,
     input: ModelInput,
 ) -> Result<Output, ModelFailure> {
     let granted = identity.grants.models.iter().any(|name| name == model);
     let Some(models) = identity.grants.runner.as_ref().filter(|_| granted) else {
-        let (plugin, endpoint) = (&*identity.plugin, &*identity.endpoint);
-        tracing::warn!(target: "plugin", plugin, endpoint, model, "a model that is not granted (`allow = {{ models = [..] }}`)");
+        log.deny("models", model);
         return Err(ModelFailure::Denied);
     };
     if phase == Phase::Configure {

@@ -55,6 +55,7 @@ mod journal;
 mod link;
 mod log;
 mod mutation;
+mod recorded;
 mod reuse;
 mod room;
 mod snapshot;

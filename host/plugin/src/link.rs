@@ -112,6 +112,27 @@ fn is_granted(name: &str, grants: &Grants) -> bool {
     }
 }
 
+/// Checks that the manifest wants nothing that its component never asks for: what is granted is what both want.
+///
+/// # Errors
+///
+/// The first of it without its import.
+pub(crate) fn check_truth(wants: &Wants, imports: &[String]) -> Result<(), LoadError> {
+    let named = [
+        ("secret", &wants.secrets, "selvedge:plugin/secrets"),
+        ("model", &wants.models, "selvedge:plugin/inference"),
+        ("store", &wants.kv, "selvedge:plugin/kv"),
+    ];
+    for (what, wanted, import) in named {
+        let is_there = imports.iter().any(|name| unversioned(name) == import);
+        if let Some(name) = wanted.first().filter(|_| !is_there) {
+            let what = format!("the {what} `{name}`");
+            return Err(LoadError::WantUntrue { what, import });
+        }
+    }
+    Ok(())
+}
+
 /// Checks what the manifest says that the plugin cannot do without.
 ///
 /// # Errors
@@ -195,7 +216,7 @@ fn draw(state: &mut State) -> &mut WasiRandomCtx {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_imports, check_wants};
+    use super::{check_imports, check_truth, check_wants};
     use crate::grant::{Grants, Origin};
     use crate::manifest::Wants;
 
@@ -253,6 +274,21 @@ mod tests {
         );
         grants.secrets.insert("TOKEN".to_owned(), "x".to_owned());
         assert!(check_wants("p", &wants, &grants).is_ok());
+    }
+
+    #[test]
+    fn a_manifest_wants_nothing_that_its_component_never_asks_for() {
+        let wants = Wants {
+            kv: vec!["mine".to_owned()],
+            ..Wants::default()
+        };
+        let imports = ["selvedge:plugin/kv@0.1.0".to_owned()];
+        assert!(check_truth(&wants, &imports).is_ok());
+        let error = check_truth(&wants, &[]).expect_err("untrue").to_string();
+        assert!(
+            error.contains("the store `mine`") && error.contains("`selvedge:plugin/kv`"),
+            "{error}"
+        );
     }
 
     #[test]

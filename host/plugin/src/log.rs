@@ -62,6 +62,8 @@ struct Now {
     request: Option<Arc<Request>>,
     /// Bytes that may still be logged.
     left: usize,
+    /// Bytes that were beyond that and are not counted yet.
+    dropped: usize,
     /// Lines in progress on standard output and error.
     out: Vec<u8>,
     error: Vec<u8>,
@@ -74,6 +76,7 @@ impl Log {
             now: Mutex::new(Now {
                 request: request.cloned(),
                 left: identity.limits.log,
+                dropped: 0,
                 out: Vec::new(),
                 error: Vec::new(),
             }),
@@ -105,6 +108,17 @@ impl Log {
         self.identity.limits.log.saturating_sub(self.now().left)
     }
 
+    /// Says what the plugin asked an import for and is not granted, and which key of `allow` would grant it; as far as it may log,
+    /// since it may ask a million times. All are counted.
+    pub(crate) fn deny(&self, import: &'static str, what: &str) {
+        let identity = &self.identity;
+        identity.count_denial(import);
+        if let Some((len, _)) = self.take(what.len()) {
+            let (plugin, endpoint, what) = (&*identity.plugin, &*identity.endpoint, safe(what, len));
+            tracing::warn!(target: "plugin", plugin, endpoint, what, "it is not granted (`allow = {{ {import} = [..] }}`)");
+        }
+    }
+
     /// Logs a message, made safe for a log.
     pub(crate) fn write(&self, level: Level, message: &str) {
         let (taken, request) = {
@@ -124,7 +138,9 @@ impl Log {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let line = now.line(level);
             let room = self.identity.limits.log.saturating_sub(line.len());
-            line.extend_from_slice(&piece[..piece.len().min(room)]);
+            let kept = piece.len().min(room);
+            line.extend_from_slice(&piece[..kept]);
+            now.dropped += piece.len() - kept;
             if piece.ends_with(b"\n") {
                 now.emit(level, &self.identity);
             }
@@ -140,9 +156,11 @@ impl Now {
     fn take(&mut self, len: usize) -> Option<(usize, bool)> {
         let left = self.left;
         if left == 0 {
+            self.dropped += len;
             return None;
         }
         let share = len.min(left.saturating_sub(LOG_LINE_COST));
+        self.dropped += len - share;
         let last = share < len || left <= len + LOG_LINE_COST;
         self.left = if last { 0 } else { left - len - LOG_LINE_COST };
         Some((share, last))
@@ -173,12 +191,15 @@ impl Now {
         *self.line(level) = line;
     }
 
-    /// Logs last lines that have no newline.
+    /// Logs last lines that have no newline, and counts what was dropped.
     fn finish(&mut self, identity: &Identity) {
         for level in [PRINTED, COMPLAINED] {
             if !self.line(level).is_empty() {
                 self.emit(level, identity);
             }
+        }
+        if self.dropped > 0 {
+            identity.count_dropped(std::mem::take(&mut self.dropped));
         }
     }
 }

@@ -17,7 +17,6 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpH
 use crate::grant::Origin;
 use crate::log::Log;
 use crate::state::{Identity, Phase};
-use crate::value::cut;
 
 /// A body that comes bit by bit.
 pub type CallBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -153,7 +152,7 @@ impl Hooks {
         });
         let may = self.phase != Phase::Configure;
         let (Some(origin), Some(caller), true) = (granted, &identity.grants.caller, may) else {
-            self.log_denial(request.uri());
+            self.log.deny("http", &place(request.uri()));
             return Err(Error::HttpRequestDenied);
         };
         let request = request.map(|body| body.map_err(io::Error::other).boxed_unsync());
@@ -165,6 +164,9 @@ impl Hooks {
         let response = called.unwrap_or(Err(CallFailure::TimedOut)).map_err(|failure| {
             let (plugin, endpoint) = (&*identity.plugin, &*identity.endpoint);
             tracing::debug!(target: "plugin", plugin, endpoint, %failure, "a call failed");
+            if matches!(failure, CallFailure::Prohibited(_) | CallFailure::Denied(_)) {
+                identity.count_denial("http");
+            }
             told(failure)
         })?;
         Ok(response.map(|body| {
@@ -176,20 +178,15 @@ impl Hooks {
                 .boxed_unsync()
         }))
     }
+}
 
-    /// Says where the plugin wanted to call, as long as it may log: it may want to a million times.
-    fn log_denial(&self, uri: &http::Uri) {
-        let (plugin, endpoint) = (&*self.identity.plugin, &*self.identity.endpoint);
-        let place = format!(
-            "{}://{}",
-            uri.scheme_str().unwrap_or_default(),
-            uri.host().unwrap_or_default()
-        );
-        if let Some((len, _)) = self.log.take(place.len()) {
-            let place = cut(&place, len);
-            tracing::warn!(target: "plugin", plugin, endpoint, place, "a call to a host that is not granted (`allow = {{ http = [..] }}`)");
-        }
-    }
+/// Where a plugin wanted to call, without the path.
+fn place(uri: &http::Uri) -> String {
+    format!(
+        "{}://{}",
+        uri.scheme_str().unwrap_or_default(),
+        uri.host().unwrap_or_default()
+    )
 }
 
 /// What a plugin is told of a failure: its kind. Addresses and the like are for the log.

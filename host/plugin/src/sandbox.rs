@@ -19,10 +19,11 @@ use crate::error::LoadError;
 use crate::grant::Grants;
 use crate::inspect::Plugin;
 use crate::link;
+use crate::recorded::Recorded;
 use crate::reuse::{Waiting, WaitingRoom};
 use crate::room::{self, Budget, Room, Slots};
 use crate::snapshot::Workshop;
-use crate::state::{Identity, Metrics, State};
+use crate::state::{Identity, State};
 use crate::ticker::Ticker;
 
 /// What a sandbox is given.
@@ -159,6 +160,7 @@ impl Sandbox {
             .code
             .check(options.functions_max, options.function_size_max)?;
         check_imports(&plugin, grants)?;
+        link::check_truth(&plugin.manifest.wants, &plugin.imports)?;
         link::check_wants(&plugin.name, &plugin.manifest.wants, grants)?;
         Ok(plugin)
     }
@@ -218,7 +220,7 @@ impl Sandbox {
             plugin: Arc::clone(&plugin.name),
             endpoint: options.endpoint,
             headers: wanted.filter(|name| allowed.contains(name)).collect(),
-            metrics: Metrics::new(&plugin.manifest.metrics),
+            recorded: Recorded::new(&plugin.manifest.metrics),
             configurations: AtomicU64::new(0),
             limits: options.limits,
             grants: options.grants,

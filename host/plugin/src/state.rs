@@ -1,9 +1,8 @@
 //! What one store holds: the request it serves, what it has used, and the WASI context, made only where it is asked for.
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
@@ -20,6 +19,7 @@ use crate::grant::Grants;
 use crate::limits::Limits;
 use crate::log::{COMPLAINED, Level, Log, LogStream, PRINTED};
 use crate::outgoing::Http;
+use crate::recorded::Recorded;
 use crate::room::Budget;
 use crate::spent::{Spent, Tally};
 use crate::ticker::TICK;
@@ -42,7 +42,7 @@ pub(crate) struct Identity {
     /// Where its journals are.
     pub(crate) journals_dir: Arc<Path>,
     /// What the plugin recorded of the metrics that its manifest declares.
-    pub(crate) metrics: Metrics,
+    pub(crate) recorded: Recorded,
     /// Who wants to know what calls take.
     pub(crate) spent: Option<Arc<Spent>>,
     /// Its clocks; without them, the machine's.
@@ -51,32 +51,6 @@ pub(crate) struct Identity {
     pub(crate) metered: bool,
     /// How often `configure` ran, counted where it is called.
     pub(crate) configurations: AtomicU64,
-}
-
-/// Counters and sums by name; only declared names are there.
-pub(crate) struct Metrics(Mutex<BTreeMap<String, f64>>);
-
-impl Metrics {
-    pub(crate) fn new(declared: &[String]) -> Self {
-        Self(Mutex::new(
-            declared.iter().map(|name| (name.clone(), 0.0)).collect(),
-        ))
-    }
-
-    pub(crate) fn add(&self, name: &str, value: f64) {
-        if let Some(sum) = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_mut(name)
-        {
-            *sum += value;
-        }
-    }
-
-    pub(crate) fn all(&self) -> BTreeMap<String, f64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 /// What a store is for.
@@ -112,7 +86,7 @@ pub(crate) struct State {
     pub(crate) entropy_drawn: bool,
     wasi: Option<WasiCtx>,
     http: Option<Box<Http>>,
-    log: Arc<Log>,
+    pub(crate) log: Arc<Log>,
 }
 
 /// What an instance has, from one request to the next.

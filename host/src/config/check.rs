@@ -104,10 +104,10 @@ fn check_server(sections: &Sections, found: &mut Findings<'_>) {
     found.at_least_one("server.connections_max".into(), server.connections_max);
     if !(1..=HEADERS_MAX).contains(&server.headers_max) {
         let message = format!("must be from 1 to {HEADERS_MAX}, and is {}", server.headers_max);
-        found.add("server.headers_max".into(), message);
+        found.add("server.headers_max", message);
     }
     if !HEAD_SIZES.contains(&server.head_size_max.0) {
-        found.add("server.head_size_max".into(), "must be from 8KiB to 1MiB");
+        found.add("server.head_size_max", "must be from 8KiB to 1MiB");
     }
     let uploads = &sections.uploads;
     found.at_least_one("uploads.bytes_max".into(), uploads.bytes_max.0);

@@ -44,8 +44,14 @@ impl Generation {
 
     /// Whether a plugin on an endpoint records a metric of this name.
     fn records(&self, endpoint: &str, plugin: &str, metric: &str) -> bool {
-        self.attachments(endpoint, plugin)
-            .any(|attachment| attachment.metrics().contains_key(metric))
+        self.attachments(endpoint, plugin).any(|attachment| {
+            attachment
+                .plugin()
+                .manifest
+                .metrics
+                .iter()
+                .any(|name| name == metric)
+        })
     }
 
     /// A plugin on an endpoint that serves, as often as it is there.

@@ -29,6 +29,7 @@ use crate::pipeline::{ClientFault, HostFault, RequestError};
 use crate::reload;
 use crate::router::{self, Dialect, Miss, Ollama, OpenInference, Route};
 use crate::shutdown::Shutdown;
+use crate::upstream::own;
 
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_LEN_MAX: usize = 128;
@@ -121,6 +122,9 @@ async fn answer(arrived: Arrived<'_>, side: Side) -> Result<Response, RequestErr
     };
     // Which paths there are is told to those who may know, and asking for others is counted as well.
     admit(generation, found.as_ref().ok(), parts, &arrived.call)?;
+    if own::is_own(&parts.headers) {
+        return Err(ClientFault::Loop.into());
+    }
     let route = found.map_err(|miss| match miss {
         Miss::Path => ClientFault::UnknownPath(path.clone()),
         Miss::Method { allow } => ClientFault::Method { allow },

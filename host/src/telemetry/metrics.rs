@@ -25,6 +25,11 @@ const TOKENS: [f64; 8] = [16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 2
 /// Parts of a whole.
 const RATIO: [f64; 9] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75];
 
+/// What plugins measure, whatever it is.
+const VALUES: [f64; 15] = [
+    0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10000.0,
+];
+
 /// How often what was observed is sorted into buckets, where nobody asks for it: it takes memory until then.
 pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -92,11 +97,12 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(full("decode_rows"), &ITEMS)?
         .set_buckets_for_metric(full("batch_tokens"), &TOKENS)?
         .set_buckets_for_metric(full("padding_ratio"), &RATIO)?
+        .set_buckets_for_metric(full("plugin_value"), &VALUES)?
         .install_recorder()
 }
 
 /// What only grows.
-const COUNTERS: [(&str, &str); 10] = [
+const COUNTERS: [(&str, &str); 13] = [
     (
         "selvedge_requests_total",
         "Requests that are over, by endpoint, dialect and status; 499 where the client left first",
@@ -120,6 +126,18 @@ const COUNTERS: [(&str, &str); 10] = [
     (
         "selvedge_plugin_traps_total",
         "Those of them in which it trapped or ran out of stack",
+    ),
+    (
+        "selvedge_plugin_denials_total",
+        "Times that a plugin asked an import for what it is not granted",
+    ),
+    (
+        "selvedge_plugin_log_dropped_bytes_total",
+        "Bytes that plugins would have logged beyond `limits.log`",
+    ),
+    (
+        "selvedge_plugin_count_total",
+        "What plugins counted, by the names that their manifests declare",
     ),
     (
         "selvedge_decode_late_total",
@@ -161,7 +179,7 @@ const TIMES: [(&str, &str); 5] = [
 ];
 
 /// Sizes, and parts of a whole.
-const SIZES: [(&str, &str); 4] = [
+const SIZES: [(&str, &str); 5] = [
     ("selvedge_batch_size", "Inputs that ran together"),
     ("selvedge_batch_tokens", "Tokens of a batch, padding included"),
     (
@@ -169,10 +187,14 @@ const SIZES: [(&str, &str); 4] = [
         "Sequences that one step of a decoder wrote a token of",
     ),
     ("selvedge_padding_ratio", "Padding as a part of a batch's tokens"),
+    (
+        "selvedge_plugin_value",
+        "What plugins measured, by the names that their manifests declare; units are theirs",
+    ),
 ];
 
 /// What goes up and down.
-const GAUGES: [(&str, &str); 12] = [
+const GAUGES: [(&str, &str); 11] = [
     ("selvedge_requests_running", "Requests that an endpoint works on"),
     (
         "selvedge_queue_depth",
@@ -210,10 +232,6 @@ const GAUGES: [(&str, &str); 12] = [
     (
         "selvedge_upload_bytes",
         "Files of forms whose requests are being answered, in memory and on disk",
-    ),
-    (
-        "selvedge_plugin_value",
-        "What plugins recorded of the metrics that their manifests declare",
     ),
 ];
 
@@ -277,6 +295,7 @@ mod tests {
         let shown_elsewhere = [
             "selvedge_batch_tokens",
             "selvedge_model_info",
+            "selvedge_plugin_count_total",
             "selvedge_plugin_value",
         ];
         for name in told.iter().filter(|name| !shown_elsewhere.contains(name)) {

@@ -12,6 +12,7 @@ pub mod fetch;
 mod granted;
 mod ollama;
 mod openai;
+pub mod own;
 mod said;
 
 pub use error::{UpstreamError, UpstreamFault};
@@ -88,6 +89,7 @@ impl Upstream {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(own::CDN_LOOP, own::mark());
         let agent = concat!("selvedge/", env!("CARGO_PKG_VERSION"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         if let Some(key) = &options.api_key {

@@ -138,13 +138,20 @@ fn a_plugin_of_0_1_0_has_every_stage_and_every_import() {
     );
 
     let metrics = client.get("/metrics").text();
-    let counted = "selvedge_plugin_veteran_calls";
-    assert!(
-        metrics
-            .lines()
-            .any(|line| line.contains("calls") && line.contains("veteran")),
-        "{counted}: {metrics}"
-    );
+    let names = "{endpoint=\"old\",plugin=\"veteran\"";
+    let labels = format!("{names},name=");
+    for sample in [
+        format!("selvedge_plugin_count_total{labels}\"calls\"}} 1"),
+        format!("selvedge_plugin_value_bucket{labels}\"seconds\",le=\"0.1\"}} 0"),
+        format!("selvedge_plugin_value_bucket{labels}\"seconds\",le=\"0.5\"}} 1"),
+        format!("selvedge_plugin_value_sum{labels}\"seconds\"}} 0.5"),
+        format!("selvedge_plugin_value_count{labels}\"seconds\"}} 1"),
+        format!("selvedge_plugin_denials_total{names},import=\"models\"}} 1"),
+        format!("selvedge_plugin_denials_total{names},import=\"kv\"}} 1"),
+        format!("selvedge_plugin_denials_total{names},import=\"secrets\"}} 1"),
+    ] {
+        assert!(metrics.lines().any(|line| line == sample), "{sample}: {metrics}");
+    }
     assert!(host.log().contains("configured"), "{}", host.log());
 }
 

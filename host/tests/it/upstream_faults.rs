@@ -350,3 +350,33 @@ fn a_server_behind_tls_is_spoken_to_where_an_authority_vouches_for_it_and_not_ot
     let ready = near.client().get("/readyz").json().to_string();
     assert!(ready.contains("`ca`: /nowhere.pem cannot be read"), "{ready}");
 }
+
+#[test]
+fn an_upstream_that_leads_back_to_its_node_is_not_asked_round_and_round() {
+    let nowhere: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+    let host = proxy(&[("round", upstream("openai", nowhere, "round"))]);
+    let config = std::fs::read_to_string(host.file()).expect("read");
+    let back = config.replace("http://127.0.0.1:1\"", &format!("http://{}\"", host.address()));
+    std::fs::write(host.file(), back).expect("written");
+    host.hang_up();
+    eventually("the reload", || {
+        host.client().get("/readyz").json()["generation"] == 2
+    });
+    let answer = host
+        .client()
+        .post("/v1/chat/completions", ask("round", json!({})));
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    eventually("a line in the log", || host.log().contains("leads back to it"));
+    let metrics = host.client().get("/metrics").text();
+    let refused = metrics
+        .lines()
+        .filter(|line| line.starts_with("selvedge_requests_total") && line.contains("status=\"508\""));
+    let refused: Vec<&str> = refused.collect();
+    assert!(
+        refused
+            .iter()
+            .all(|line| line.ends_with(" 1") || line.ends_with(" 2"))
+            && !refused.is_empty(),
+        "a call and its retry: {refused:?}"
+    );
+}

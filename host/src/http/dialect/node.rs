@@ -93,13 +93,7 @@ pub fn metrics(app: &App, generation: &Generation) -> Response {
     }
     for endpoint in &generation.endpoints {
         let ready = match &endpoint.state {
-            EndpointState::Ready(ready) => {
-                ready
-                    .plugins
-                    .iter()
-                    .for_each(|attached| note_plugin(&endpoint.name, attached));
-                1.0
-            }
+            EndpointState::Ready(_) => 1.0,
             EndpointState::Broken(_) => 0.0,
         };
         gauge!("selvedge_endpoint_ready", "endpoint" => Arc::clone(&endpoint.name)).set(ready);
@@ -130,15 +124,6 @@ fn note_model(name: &str, backend: &Backend) {
     gauge!("selvedge_model_running", "model" => name()).set(real(running as u64));
     let (task, device) = (backend.task().name(), backend.device());
     gauge!("selvedge_model_info", "model" => name(), "task" => task, "device" => device).set(1.0);
-}
-
-/// What a plugin recorded of its declared metrics; names and number of them are its manifest's.
-fn note_plugin(endpoint: &Arc<str>, attached: &Attached) {
-    let attachment = &attached.attachment;
-    for (name, value) in attachment.metrics() {
-        let plugin = attachment.plugin().name.to_string();
-        gauge!("selvedge_plugin_value", "endpoint" => Arc::clone(endpoint), "plugin" => plugin, "name" => name).set(value);
-    }
 }
 
 /// Exact for whatever is counted here.

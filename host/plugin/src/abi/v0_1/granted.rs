@@ -34,6 +34,9 @@ impl secrets::Host for State {
             return Ok(Err(secrets::SecretError::Unavailable));
         }
         let value = self.identity.grants.secrets.get(&name).cloned();
+        if value.is_none() {
+            self.log.deny("secrets", &name);
+        }
         self.usage.hand(value.as_ref().map_or(0, String::len));
         Ok(value.map(String::into_bytes).ok_or(secrets::SecretError::Denied))
     }
@@ -52,6 +55,7 @@ impl journals::Host for State {
             return Ok(Err(journals::JournalError::Unavailable(why)));
         }
         if !self.identity.grants.journals.contains(&name) {
+            self.log.deny("journals", &name);
             return Ok(Err(journals::JournalError::Denied));
         }
         let (dir, bytes_max) = (
@@ -79,9 +83,9 @@ impl State {
         model: String,
         input: ModelInput,
     ) -> impl Future<Output = std::result::Result<Output, inference::InferenceError>> + use<> {
-        let (identity, phase) = (Arc::clone(&self.identity), self.phase);
+        let (identity, log, phase) = (Arc::clone(&self.identity), Arc::clone(&self.log), self.phase);
         async move {
-            let outcome = infer(&identity, phase, &model, input).await;
+            let outcome = infer(&identity, &log, phase, &model, input).await;
             outcome.map_err(|failure| match failure {
                 ModelFailure::Denied => inference::InferenceError::Denied,
                 ModelFailure::NotFound => inference::InferenceError::NotFound,
@@ -208,6 +212,7 @@ impl kv::HostStore for State {
         }
         let grants = &self.identity.grants;
         let Some(stores) = grants.stores.as_ref().filter(|_| grants.kv.contains(&name)) else {
+            self.log.deny("kv", &name);
             return Ok(Err(kv::KvError::Denied));
         };
         let store = Store {

@@ -155,16 +155,12 @@ impl logging::Host for State {
 
 impl metrics::Host for State {
     fn counter_add(&mut self, name: String, value: u64) -> Result<()> {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a counter beyond 2^53 may lose its last digits"
-        )]
-        self.identity.metrics.add(&name, value as f64);
+        self.identity.count(&name, value);
         Ok(())
     }
 
     fn histogram_record(&mut self, name: String, value: f64) -> Result<()> {
-        self.identity.metrics.add(&name, value);
+        self.identity.record(&name, value);
         Ok(())
     }
 }
