@@ -439,6 +439,23 @@ fn values_that_json_has_no_form_for_are_to_be_asked_for_in_binary() {
     refused(400, INFER, input_text("[1e39,1,2,3]"), "beyond FP32");
 }
 
+#[test]
+fn values_that_the_graph_refuses_are_the_caller_s() {
+    let column = |name: &str, values: [i64; 2]| json!({ "name": name, "shape": [1, 2], "datatype": "INT64", "data": values });
+    let inputs = |kind: i64| {
+        let columns = [
+            column("input_ids", [101, 102]),
+            column("attention_mask", [1, 1]),
+            column("token_type_ids", [0, kind]),
+        ];
+        json!({ "inputs": columns }).to_string()
+    };
+    let path = "/v2/models/tensors/infer";
+    assert_eq!(node().client().post(path, inputs(1)).status, 200);
+    refused(400, path, inputs(101), "the model refuses these values");
+    refused(400, path, inputs(-7), "the model refuses these values");
+}
+
 fn input_text(data: &str) -> String {
     format!(r#"{{"inputs":[{{"name":"in_values","shape":[1,4],"datatype":"FP32","data":{data}}}]}}"#)
 }
