@@ -20,9 +20,17 @@ pub(crate) fn case_01_an_endless_loop_in_an_export() {
 #[test]
 pub(crate) fn case_02_an_endless_loop_before_the_first_request() {
     let in_configure = Attacker::built("hostile", json!({ "configure": "loop" }));
-    in_configure.attack().was_refused(&["limits.configure_time"]);
+    in_configure
+        .clone()
+        .attack()
+        .was_refused(&["limits.configure_time"]);
     let in_start = Attacker::text(&guest::LOOP_IN_START);
-    in_start.attack().was_refused(&["limits.configure_time"]);
+    in_start.clone().attack().was_refused(&["limits.configure_time"]);
+    // A node that serves is given each in the place of one that does nothing.
+    let siege = Attacker::text(&guest::HARMLESS).attack();
+    for never_done in [&in_configure, &in_start] {
+        siege.refuses_in_its_place(never_done, &["limits.configure_time"]);
+    }
 }
 
 #[test]
