@@ -30,14 +30,22 @@ enum Render {
     ManyTexts,
     /// Tokens that no vocabulary has.
     TokenIds,
+    /// More tokens than a model takes.
+    ManyTokenIds,
     /// Parameters in JSON, 100,000 arrays deep.
     DeepParams,
     /// Messages in JSON, 100,000 arrays deep.
     DeepMessages,
-    /// A tensor whose elements are not numbers.
+    /// Tensors of the names that MiniLM's file has, whose elements are not numbers, and of another type besides.
     NotANumber,
-    /// A tensor without elements.
+    /// The same without elements, each of four billion columns.
     NoElements,
+    /// The same of one dimension in place of two.
+    Flat,
+    /// Tensors of which one has a name that no file has.
+    Misnamed,
+    /// A tensor twice.
+    Twice,
     /// Tensors whose shape and data disagree, or whose dimensions overflow; then a text.
     BadShapes,
 }
@@ -86,9 +94,17 @@ impl templater::Guest for Plugin {
             Render::Text | Render::DeepParams => Prompt::Text("hello".to_owned()),
             Render::ManyTexts => Prompt::Texts(vec![String::new(); 300_000]),
             Render::TokenIds => Prompt::TokenIds(vec![u32::MAX, 7_000_000]),
+            Render::ManyTokenIds => Prompt::TokenIds(vec![101; 100_000]),
             Render::DeepMessages => Prompt::MessagesJson(deep()),
-            Render::NotANumber => tensor(&[1, 2], &[f32::NAN, f32::INFINITY])?,
-            Render::NoElements => tensor(&[0, 4_000_000_000], &[])?,
+            Render::NotANumber => tensors(INPUTS, || Tensor::from_f32(&[1, 2], &[f32::NAN, f32::INFINITY]))?,
+            Render::NoElements => tensors(INPUTS, || Tensor::from_i64(&[0, 4_000_000_000], &[]))?,
+            Render::Flat => tensors(INPUTS, || Tensor::from_i64(&[2], &[101, 102]))?,
+            Render::Misnamed => tensors(["input_ids", "attention_mask", "evil"], || {
+                Tensor::from_i64(&[1, 2], &[101, 102])
+            })?,
+            Render::Twice => tensors(["input_ids", "attention_mask", "input_ids"], || {
+                Tensor::from_i64(&[1, 2], &[101, 102])
+            })?,
             Render::BadShapes => bad_shapes()?,
         };
         Ok(Rendered { prompt, params })
@@ -121,10 +137,17 @@ fn deep() -> String {
     "[".repeat(100_000) + &"]".repeat(100_000)
 }
 
-fn tensor(shape: &[u32], values: &[f32]) -> Result<Prompt, Failure> {
-    let tensor =
-        Tensor::from_f32(shape, values).map_err(|error| failure("no-tensor", format!("{error:?}")))?;
-    Ok(Prompt::Tensors(vec![("text".to_owned(), tensor)]))
+/// The inputs of MiniLM's file.
+const INPUTS: [&str; 3] = ["input_ids", "attention_mask", "token_type_ids"];
+
+/// The same tensor under each of the names.
+fn tensors(names: [&str; 3], make: fn() -> Result<Tensor, TensorError>) -> Result<Prompt, Failure> {
+    let mut named = Vec::new();
+    for name in names {
+        let tensor = make().map_err(|error| failure("no-tensor", format!("{error:?}")))?;
+        named.push((name.to_owned(), tensor));
+    }
+    Ok(Prompt::Tensors(named))
 }
 
 /// The host must take none of them for a tensor.

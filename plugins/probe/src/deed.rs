@@ -26,6 +26,7 @@ impl Step {
             Self::Run(model, inputs) => run(model, inputs.iter()),
             Self::Secret(name) => secret(name),
             Self::Flood(times) => flood(store, *times),
+            Self::FloodNames(len, times) => flood_names(*len, *times),
             Self::Hold(times) => hold(store, *times),
             Self::BigValue(len) => set(store, "big", &vec![b'x'; *len], None),
             Self::BigKey(len) => set(store, &"x".repeat(*len), b"small", None),
@@ -88,6 +89,15 @@ fn classify(model: &str, texts: &[String]) -> Done {
         pairs.collect::<Value>()
     });
     Ok(json!({ "labels": labels.collect::<Value>() }))
+}
+
+fn flood_names(len: usize, times: u64) -> Done {
+    let (name, texts) = ("x".repeat(len), ["a".to_owned()]);
+    let mut told = Value::Null;
+    for _ in 0..times {
+        told = classify(&name, &texts).unwrap_or_else(|error| error);
+    }
+    Ok(told)
 }
 
 fn embed(model: &str, texts: &[String]) -> Done {

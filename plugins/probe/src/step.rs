@@ -47,6 +47,8 @@ pub enum Step {
     Flood(u64),
     /// Opens a store so many times, and keeps the handles.
     Hold(u64),
+    /// Asks a model whose name has so many bytes, so many times.
+    FloodNames(usize, u64),
     /// Keeps a value of so many bytes.
     BigValue(usize),
     /// Keeps a value under a key of so many bytes.
@@ -95,7 +97,7 @@ mod tests {
         let text = str::to_owned;
         assert_eq!(
             steps(
-                r#"[{"kv-set":["s","k","v",5]},{"kv-set":["s","k","v"]},{"kv-increment":["s","k",-1]},{"secret":"S"},{"flood":9}]"#
+                r#"[{"kv-set":["s","k","v",5]},{"kv-set":["s","k","v"]},{"kv-increment":["s","k",-1]},{"secret":"S"},{"flood":9},{"flood-names":[8,9]}]"#
             ),
             Ok(vec![
                 Step::KvSet(text("s"), text("k"), text("v"), Some(5)),
@@ -103,6 +105,7 @@ mod tests {
                 Step::KvIncrement(text("s"), text("k"), -1, None),
                 Step::Secret(text("S")),
                 Step::Flood(9),
+                Step::FloodNames(8, 9),
             ])
         );
     }
