@@ -1,14 +1,14 @@
 //! Plugins that take time: processor time, time on the clock, and that of whoever they call.
 
-use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::guest;
 use super::protocol::{streams, words};
-use super::siege::Attacker;
-use crate::client::head;
+use super::siege::{Attacker, Siege};
 use crate::far;
 use crate::generate::eventually;
 
@@ -36,14 +36,7 @@ pub(crate) fn case_02_an_endless_loop_before_the_first_request() {
 #[test]
 pub(crate) fn case_03_an_endless_loop_in_a_destructor() {
     // The host drops the store, never the resource; what the guest drops itself costs it its time.
-    let siege = streams("drop-other", words(3));
-    let answer = siege.meanwhile(|| siege.ask());
-    assert_eq!(
-        (answer.status, &answer.json()["code"]),
-        (502, &json!("plugin-time-limit"))
-    );
-    assert_eq!(siege.failures("plugin-time-limit"), 1);
-    siege.leaves_nothing();
+    streams("drop-other", words(3)).ends_with(502, "plugin-time-limit");
     streams("loop-in-drop", words(3)).is_let();
 }
 
@@ -79,38 +72,47 @@ pub(crate) fn case_07_an_hour_of_sleep() {
         .ends_alone("plugin-wall-time-limit");
 }
 
-/// A plugin that calls a server which never answers.
-fn hanging(limits: &str) -> Attacker {
-    let (address, _) = far::server(|_, _stream, _| std::thread::park());
-    let url = format!("http://{address}");
-    Attacker::built("hostile-http", json!({ "url": url }))
-        .allow(&format!("http = [\"{url}\"]"))
-        .limits(limits)
+/// A plugin that calls a server.
+pub(crate) fn calling(server: SocketAddr) -> Attacker {
+    let url = format!("http://{server}");
+    Attacker::built("hostile-http", json!({ "url": url })).allow(&format!("http = [\"{url}\"]"))
+}
+
+/// A plugin that may use one store, one model and one secret.
+pub(crate) fn probe(config: Value) -> Attacker {
+    Attacker::built("probe", config).allow("kv = [\"mine\"], models = [\"spam\"], secrets = { S = \"a\" }")
+}
+
+/// Instances that are alive.
+pub(crate) fn instances(siege: &Siege) -> Value {
+    siege.host.client().get("/readyz").json()["sandbox"]["instances"].clone()
 }
 
 #[test]
 pub(crate) fn case_08_a_call_that_hangs() {
-    hanging("wall_time = \"300ms\"")
+    let hanging = || far::server(|_, _stream, _| std::thread::park());
+    calling(hanging().0)
+        .limits("wall_time = \"300ms\"")
         .attack()
         .ends_alone("plugin-wall-time-limit");
     // The client leaves first: with it goes the instance, long before its time is over.
-    let siege = hanging("wall_time = \"100s\"").attack();
-    let instances = || siege.host.client().get("/readyz").json()["sandbox"]["instances"].clone();
+    let (server, called) = hanging();
+    let siege = calling(server).limits("wall_time = \"100s\"").attack();
+    let stream = siege.host.client().begin("/hostile", r#"{"text":"hello"}"#);
+    eventually("the call", || called.load(Ordering::SeqCst) == 1);
+    // Nobody else asks yet: it is the caller's.
+    assert_eq!(instances(&siege), 1);
     siege.meanwhile(|| {
-        let mut stream = siege.host.client().connect();
-        let body = br#"{"text":"hello"}"#;
-        let head = head(
-            "POST",
-            "/hostile",
-            &[("content-type", "application/json")],
-            body.len(),
-        );
-        stream.write_all(&[&head, &body[..]].concat()).expect("sent");
-        let held = Duration::from_millis(300);
-        std::thread::sleep(held);
+        std::thread::sleep(Duration::from_millis(300));
         drop(stream);
+        eventually("no instance", || instances(&siege) == 0);
     });
-    eventually("no instance", || instances() == 0);
+    let left = [("endpoint", "hostile"), ("phase", "validate")];
+    eventually("a request that was left", || {
+        siege.counted("selvedge_cancelled_total", &left) == 1
+    });
+    assert_eq!(siege.failures("plugin-wall-time-limit"), 0);
+    siege.leaves_nothing();
 }
 
 #[test]
@@ -119,13 +121,37 @@ pub(crate) fn case_09_floods_of_host_calls() {
     siege.ends_alone("plugin-time-limit");
     assert!(siege.host.log().contains("beyond `limits.log`"));
     assert!(siege.said() < 256 << 10, "{} bytes", siege.said());
-    let store = json!({ "store": "mine", "steps": [{ "flood": 100_000_000 }] });
-    let siege = Attacker::built("probe", store)
-        .allow("kv = [\"mine\"], models = [\"spam\"], secrets = { S = \"a\" }")
+    assert!(siege.log_dropped() > 0);
+    let flood = json!({ "store": "mine", "steps": [{ "flood": 100_000_000 }] });
+    // A call of the store waits for the disk: the time on the clock must not be over first.
+    probe(flood)
+        .limits("time = \"100ms\", wall_time = \"50s\"")
+        .attack()
+        .ends_with(502, "plugin-time-limit");
+}
+
+#[test]
+pub(crate) fn names_that_nobody_granted_are_logged_within_the_limit() {
+    const NAME: usize = 100_000;
+    const TIMES: usize = 500;
+    let siege = probe(json!({ "steps": [{ "flood-names": [NAME, TIMES] }] }))
+        .limits("log = \"16KiB\", time = \"5s\"")
         .attack();
     let answer = siege.meanwhile(|| siege.ask());
-    let code = answer.json()["code"].to_string();
-    assert!(answer.status == 502 && code.contains("time-limit"), "{code}");
+    assert_eq!(
+        (answer.status, &answer.json()["detail"]),
+        (422, &json!("[\"denied\"]"))
+    );
+    assert_eq!(siege.denials("models"), TIMES);
+    eventually("a line of it", || siege.said() > 0);
+    siege.leaves_nothing();
+    // What is logged comes through a pipe; of 50 MB some would be there by now.
+    std::thread::sleep(Duration::from_millis(100));
+    let log = siege.host.log();
+    let letters = log.matches("xxxxxxxx").count() * 8;
+    assert!(letters <= 16 << 10, "{letters} letters of names");
+    // With what a line has of the node's.
+    assert!(siege.said() < 64 << 10, "{} bytes", siege.said());
 }
 
 #[test]
@@ -149,14 +175,13 @@ pub(crate) fn case_10_an_endless_loop_in_every_worker() {
 pub(crate) fn case_11_a_plugin_that_asks_for_its_own_endpoint() {
     // A model that a plugin reaches has no plugins: its own endpoint is none.
     let steps = json!({ "steps": [{ "classify": ["hostile", ["a"]] }, { "classify": ["spam", ["a"]] }] });
-    let siege = Attacker::built("probe", steps)
-        .allow("kv = [\"mine\"], models = [\"spam\"], secrets = { S = \"a\" }")
-        .attack();
-    let answer = siege.meanwhile(|| siege.ask());
-    let told = answer.json()["detail"].to_string();
-    assert!(
-        answer.status == 422 && told.contains("denied") && told.contains("labels"),
-        "{told}"
-    );
+    let siege = probe(steps).attack();
+    let body = siege.meanwhile(|| siege.ask()).json();
+    assert_eq!(body["code"], "probe", "{body}");
+    let told = body["detail"].as_str().expect("a message");
+    let told: Value = serde_json::from_str(told).expect("JSON");
+    assert_eq!(told[0], "denied");
+    assert!(told[1]["labels"][0][0][0].is_string(), "{told}");
+    assert_eq!(siege.denials("models"), 1);
     siege.leaves_nothing();
 }
