@@ -1,15 +1,21 @@
 //! What an attack costs the innocent: `cargo xtask bench attack`. Prints how long their requests take while nobody attacks and
 //! while every hostile guest does in turn, and the ratio; asserts no time.
+//!
+//! Left out are `hostile-decode`, which needs a model that generates text, whose own work would be measured; `hostile-observer`,
+//! which works when its request is answered and beside the next; and what is refused before a request comes.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::cpu::{calling, probe};
 use super::guest;
+use super::protocol::{stream_attacker, words};
 use super::siege::{Attacker, node};
 use crate::client::Client;
+use crate::far;
 use crate::host::TestHost;
 
 /// How long is measured without an attack.
@@ -49,21 +55,69 @@ const ANSWERS: [(&str, &str); 6] = [
     ("process", "bad-status"),
 ];
 
-#[test]
-#[ignore = "a bench, which prints figures: `cargo xtask bench attack`"]
-#[expect(clippy::print_stdout, reason = "what a bench is for")]
-fn attack() {
+/// Deeds of the plugin `hostile-stream`.
+const PUSHES: [&str; 7] = [
+    "trap-third",
+    "loop",
+    "multiply",
+    "bad-choice",
+    "amplify",
+    "million",
+    "drop-other",
+];
+
+/// Words of the server that its endpoint passes on, one every 15 ms.
+const WORDS: usize = 20;
+
+/// All of them, by the names of their endpoints.
+fn attackers() -> Vec<(String, Attacker)> {
     let texts = guest::IN_A_REQUEST.map(|(name, guest, _)| (name.to_owned(), Attacker::text(&guest)));
     let deeds = DEEDS.map(|deed| (format!("deed-{deed}"), Attacker::deed(deed)));
     let answers = ANSWERS.map(|(stage, deed)| {
         let attacker = Attacker::built("hostile-answer", json!({ stage: deed }));
         (format!("answer-{deed}"), attacker)
     });
-    let attackers: Vec<(String, Attacker)> = texts.into_iter().chain(deeds).chain(answers).collect();
+    let server = words(WORDS);
+    let pushes = PUSHES.map(|deed| (format!("push-{deed}"), stream_attacker(deed, server)));
+    let attackers = texts.into_iter().chain(deeds).chain(answers).chain(pushes);
+    let attackers = attackers.chain(callers());
     let usual = |(name, attacker): (String, Attacker)| {
         (name, attacker.limits("time = \"100ms\", wall_time = \"1s\""))
     };
-    let attackers: Vec<(String, Attacker)> = attackers.into_iter().map(usual).collect();
+    attackers.map(usual).collect()
+}
+
+/// Those that ask others: servers, models and stores, granted or not; and the one that needs more memory than by default.
+fn callers() -> [(String, Attacker); 7] {
+    let (hanging, _) = far::server(|_, _stream, _| std::thread::park());
+    let not_granted = json!({ "url": "http://127.0.0.1:9", "times": 100_000 });
+    let probing = |step: Value| probe(json!({ "store": "mine", "steps": [step] }));
+    let named = [
+        ("call-that-hangs", calling(hanging)),
+        (
+            "call-flood",
+            Attacker::built("hostile-http", not_granted).allow("http = [\"http://127.0.0.1:10\"]"),
+        ),
+        ("probe-flood", probing(json!({ "flood": 100_000_000 }))),
+        (
+            "probe-flood-names",
+            probing(json!({ "flood-names": [100_000, 1_000_000] })),
+        ),
+        ("probe-hold", probing(json!({ "hold": 100_000 }))),
+        ("probe-big-value", probing(json!({ "big-value": 16 << 20 }))),
+        (
+            "deed-panic-huge",
+            Attacker::deed("panic-huge").limits("memory = \"256MiB\""),
+        ),
+    ];
+    named.map(|(name, attacker)| (name.to_owned(), attacker))
+}
+
+#[test]
+#[ignore = "a bench, which prints figures: `cargo xtask bench attack`"]
+#[expect(clippy::print_stdout, reason = "what a bench is for")]
+fn attack() {
+    let attackers = attackers();
     let named: Vec<(&str, &Attacker)> = attackers.iter().map(|(name, it)| (name.as_str(), it)).collect();
     let dir = tempfile::tempdir().expect("a folder");
     let host = TestHost::start(&node(&named, dir.path()));

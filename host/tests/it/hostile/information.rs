@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
+use super::cpu::probe;
 use super::siege::Attacker;
 use crate::far;
 
@@ -16,8 +17,19 @@ fn called(url: &str, granted: &str) -> String {
     siege.leaves_nothing();
     let body = answer.json();
     assert_eq!((answer.status, &body["code"]), (422, &json!("called")), "{body}");
-    body["detail"].as_str().expect("a message").to_owned()
+    let told = body["detail"].as_str().expect("a message").to_owned();
+    // What no grant covers is counted, and nothing else is.
+    let denied = usize::from(told == NOT_GRANTED);
+    assert_eq!(siege.denials("http"), denied, "{url}: {told}");
+    told
 }
+
+/// What a plugin is told of a host that it may not call, by its SDK.
+const NOT_GRANTED: &str = "the host is not granted: add it to `allow = { http = [..] }`";
+
+/// And of one whose name, and no more, it may.
+const PRIVATE: &str =
+    "the host is at a private address, and that is not granted: `{ url = \"..\", private = true }`";
 
 #[test]
 pub(crate) fn case_49_files_names_and_hosts_that_are_not_granted() {
@@ -33,38 +45,25 @@ pub(crate) fn case_49_files_names_and_hosts_that_are_not_granted() {
         "http://169.254.169.254/latest".into(),
         "https://example.com".into(),
     ] {
-        let told = called(&url, granted);
-        assert!(told.contains("not granted"), "{url}: {told}");
+        assert_eq!(called(&url, granted), NOT_GRANTED, "{url}");
     }
     for url in ["file:///etc/passwd", "gopher://127.0.0.1"] {
-        assert!(called(url, granted).contains("is not a URL"), "{url}");
+        let told = called(url, granted);
+        assert_eq!(
+            told,
+            format!("`{url}` is not a URL such as https://api.example/hook")
+        );
     }
-    // A name that leads to a private address, granted as a name: nobody is called.
-    let port = secret.port();
-    let told = called(
-        &format!("http://localtest.me:{port}"),
-        &format!("\"http://localtest.me:{port}\""),
-    );
-    assert!(
-        told.contains("private address") || told.contains("cannot be found"),
-        "{told}"
-    );
+    names_of_a_private_address_lead_nowhere(secret.port());
     assert_eq!(asked.load(Ordering::SeqCst), 0, "somebody was called");
     // A redirect is an answer like any other.
     let to = format!("HTTP/1.1 302 Found\r\nlocation: http://{secret}/\r\ncontent-length: 0\r\n\r\n");
     let (redirects, _) = far::says(Box::leak(to.into_boxed_str()));
     let told = called(&format!("http://{redirects}"), &format!("\"http://{redirects}\""));
     assert_eq!((told.as_str(), asked.load(Ordering::SeqCst)), ("status 302", 0));
-    // What is denied is logged only as far as the plugin may log.
-    let siege = Attacker::built(
-        "hostile-http",
-        json!({ "url": format!("http://{secret}/"), "times": 100_000 }),
-    )
-    .allow(&format!("http = [{granted}]"))
-    .attack();
-    let code = siege.meanwhile(|| siege.ask()).json()["code"].to_string();
-    assert!(code.contains("-limit"), "{code}");
-    assert!(siege.said() < 128 << 10, "{} bytes", siege.said());
+    what_is_of_others_is_denied();
+    denials_are_logged_within_the_limit(&format!("http://{secret}/"), granted);
+    assert_eq!(asked.load(Ordering::SeqCst), 0, "somebody was called");
     let sockets = r#"(component (import "wasi:sockets/tcp@0.2.0" (instance))
         (component $c) (instance $i (instantiate $c))
         (export "selvedge:plugin/lifecycle@0.1.0" (instance $i))
@@ -73,6 +72,39 @@ pub(crate) fn case_49_files_names_and_hosts_that_are_not_granted() {
     Attacker::bytes(sockets)
         .attack()
         .was_refused(&["wasi:sockets/tcp@0.2.0", "nothing can grant"]);
+}
+
+/// Nobody is called by a name that leads to a private address and is granted as a name.
+fn names_of_a_private_address_lead_nowhere(port: u16) {
+    // Old ways to write 127.0.0.1, which are no addresses by themselves: the system's resolver reads them, and asks nobody.
+    for name in ["127.1", "2130706433", "0x7f.1"] {
+        let url = format!("http://{name}:{port}");
+        assert_eq!(called(&url, &format!("\"{url}\"")), PRIVATE, "{name}");
+    }
+}
+
+/// Stores, secrets and models that others may have.
+fn what_is_of_others_is_denied() {
+    let steps = json!([
+        { "kv-get": ["theirs", "a"] }, { "kv-set": ["theirs", "a", "b"] }, { "secret": "T" }, { "embed": ["minilm", ["a"]] },
+    ]);
+    let siege = probe(json!({ "steps": steps })).attack();
+    let answer = siege.meanwhile(|| siege.ask());
+    let told = json!(["denied", "denied", "denied", "denied"]).to_string();
+    assert_eq!((answer.status, &answer.json()["detail"]), (422, &json!(told)));
+    let denials = ["kv", "secrets", "models", "http", "journals"].map(|import| siege.denials(import));
+    assert_eq!(denials, [2, 1, 1, 0, 0]);
+    siege.leaves_nothing();
+}
+
+/// What is denied is logged only as far as the plugin may log.
+fn denials_are_logged_within_the_limit(url: &str, granted: &str) {
+    let siege = Attacker::built("hostile-http", json!({ "url": url, "times": 100_000 }))
+        .allow(&format!("http = [{granted}]"))
+        .attack();
+    siege.ends_with(502, "plugin-time-limit");
+    assert!(siege.denials("http") > 1);
+    assert!(siege.said() < 128 << 10, "{} bytes", siege.said());
 }
 
 #[test]
@@ -95,10 +127,12 @@ pub(crate) fn case_50_what_the_instance_before_left_in_memory() {
 
 #[test]
 pub(crate) fn case_51_lines_of_the_log_that_are_forged() {
-    let logged = Attacker::deed("log-forge").attack().is_let();
+    let logging = Attacker::deed("log-forge").attack();
+    let logged = logging.is_let();
     // A failure is logged by the node, in the plugin's words.
     let failing = Attacker::deed("fail-forge").attack();
     failing.ends_alone("plugin-failed");
+    assert_eq!((logging.log_dropped(), failing.log_dropped()), (0, 0));
     for log in [logged, failing.host.log()] {
         assert!(log.contains(r"innocent\n2026-01-01T00:00:00Z ERROR"), "{log}");
         assert!(

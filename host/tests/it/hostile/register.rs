@@ -49,6 +49,7 @@ const CASES: [(&str, Shown); 53] = [
         "calls the host millions of times",
         By(&[
             cpu::case_09_floods_of_host_calls,
+            cpu::names_that_nobody_granted_are_logged_within_the_limit,
             granted::floods_and_hoards_end_alone,
         ]),
     ),
