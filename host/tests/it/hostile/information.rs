@@ -19,7 +19,7 @@ fn called(url: &str, granted: &str) -> String {
     assert_eq!((answer.status, &body["code"]), (422, &json!("called")), "{body}");
     let told = body["detail"].as_str().expect("a message").to_owned();
     // What no grant covers is counted, and nothing else is.
-    let denied = usize::from(told == NOT_GRANTED);
+    let denied = usize::from(told == NOT_GRANTED || told == PRIVATE);
     assert_eq!(siege.denials("http"), denied, "{url}: {told}");
     told
 }
