@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::progress::Progress;
-use super::{CliError, config, executor};
+use super::{CliError, config, executor, out};
 use crate::app::{self, StartError};
 use crate::edge::{Authority, Tokens, signers};
 use crate::generation::{EndpointState, Generation, Means};
@@ -67,7 +67,9 @@ pub(super) fn run(arguments: CheckArguments) -> Result<(), CliError> {
         generation.endpoints.len(),
         generation.models.len(),
     );
-    eprintln!("{file}: all is well: {endpoints} endpoints, {models} models");
+    out::say(format_args!(
+        "{file}: all is well: {endpoints} endpoints, {models} models"
+    ));
     Ok(())
 }
 
@@ -80,9 +82,9 @@ fn warn_of_configure(generation: &Generation) {
         for attached in &ready.plugins {
             if let Startup::Configure { reason } = attached.attachment.startup() {
                 let (plugin, endpoint) = (&attached.attachment.plugin().name, &ready.name);
-                eprintln!(
+                out::say(format_args!(
                     "warning: plugin `{plugin}` on endpoint `{endpoint}` is configured for each request: {reason}"
-                );
+                ));
             }
         }
     }

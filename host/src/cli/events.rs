@@ -1,6 +1,5 @@
 //! `selvedge events`: the queue of events, also while a node works on it.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +7,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{CliError, config};
+use super::{CliError, config, out};
 use crate::observe::letters::{self, Filter, Letter, State};
 use crate::state::Database;
 
@@ -106,14 +105,10 @@ fn list(arguments: ListArguments) -> Result<(), CliError> {
     let found = database.run_blocking(move |connection| letters::list(connection, &filter, limit));
     let found = found.context("the events cannot be read")?;
     if arguments.which.json {
-        return print(&format!("{:#}\n", json!(found)));
+        return out::line(format_args!("{:#}", json!(found)));
     }
     let lines = found.iter().map(line).collect::<String>();
-    print(&if lines.is_empty() {
-        "none\n".to_owned()
-    } else {
-        lines
-    })
+    out::write(if lines.is_empty() { "none\n" } else { &lines })
 }
 
 /// One line of an event: number, state, observer, time, status, attempts, reason.
@@ -150,7 +145,7 @@ fn show(arguments: ShowArguments) -> Result<(), CliError> {
     let found = found.context("the events cannot be read")?;
     let found =
         found.ok_or_else(|| anyhow!("there is no event {id}; `selvedge events list` has their numbers"))?;
-    print(&format!("{:#}\n", json!(found)))
+    out::line(format_args!("{:#}", json!(found)))
 }
 
 /// What is done with events.
@@ -172,21 +167,11 @@ fn change(arguments: ChangeArguments, change: Change) -> Result<(), CliError> {
         return Err(anyhow!("there is no such event; `selvedge events list` has their numbers").into());
     }
     if arguments.which.json {
-        return print(&format!("{}\n", json!({ "events": changed })));
+        return out::line(json!({ "events": changed }));
     }
     let done = match change {
         Change::Requeue => "given again",
         Change::Drop => "dropped",
     };
-    print(&format!("{changed} {done}\n"))
-}
-
-/// Writes to standard output; whoever reads it may stop in the middle.
-fn print(text: &str) -> Result<(), CliError> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(anyhow!("standard output cannot be written: {error}").into())
-        }
-        _ => Ok(()),
-    }
+    out::line(format_args!("{changed} {done}"))
 }

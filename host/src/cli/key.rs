@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{CliError, config};
+use super::{CliError, config, out};
 use crate::config::{Config, Rate, Time};
 use crate::edge::key::{self, Key, Moment};
 use crate::edge::{ADMIN, ALL, keystore};
@@ -74,7 +74,6 @@ pub(super) fn run(command: KeyCommand) -> Result<(), CliError> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 fn create(arguments: CreateArguments) -> Result<(), CliError> {
     let config = config(arguments.common.config)?;
     for scope in &arguments.scopes {
@@ -106,12 +105,10 @@ fn create(arguments: CreateArguments) -> Result<(), CliError> {
     let shown = with_text(entry(&key), &text);
     keystore::insert(&open(&config)?, key).context("the key cannot be kept")?;
     if arguments.common.json {
-        println!("{shown}");
-    } else {
-        eprintln!("This is shown once; callers send it as `Authorization: Bearer ...` or `x-api-key: ...`.");
-        println!("{text}");
+        return out::line(shown);
     }
-    Ok(())
+    out::say("This is shown once; callers send it as `Authorization: Bearer ...` or `x-api-key: ...`.");
+    out::line(text)
 }
 
 /// A scope that opens nothing is a slip of the keyboard.
@@ -135,12 +132,10 @@ fn check_scope(config: &Config, scope: &str) -> Result<(), CliError> {
     .into())
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 fn list(common: Common) -> Result<(), CliError> {
     let keys = keystore::list(&open(&config(common.config)?)?).context("the keys cannot be read")?;
     if common.json {
-        println!("{}", Value::from_iter(keys.iter().map(entry)));
-        return Ok(());
+        return out::line(Value::from_iter(keys.iter().map(entry)));
     }
     for key in &keys {
         let state = match (key.revoked, key.expires) {
@@ -149,20 +144,19 @@ fn list(common: Common) -> Result<(), CliError> {
             (None, Some(at)) => format!("until {at}"),
             (None, None) => "valid".to_owned(),
         };
-        println!(
+        out::line(format_args!(
             "{}  {:<20}  {:<30}  {state}",
             key.id,
             key.name,
             key.scopes.join(" ")
-        );
+        ))?;
     }
     if keys.is_empty() {
-        eprintln!("there are no keys; make one with `selvedge key create --scope ...`");
+        out::say("there are no keys; make one with `selvedge key create --scope ...`");
     }
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 fn revoke(id: &str, common: Common) -> Result<(), CliError> {
     let database = open(&config(common.config)?)?;
     let revoked = keystore::revoke(&database, id).context("the key cannot be revoked")?;
@@ -170,10 +164,11 @@ fn revoke(id: &str, common: Common) -> Result<(), CliError> {
         return Err(anyhow::anyhow!("there is no valid key `{id}`; `selvedge key list` shows them").into());
     }
     if common.json {
-        println!("{}", json!({ "id": id, "revoked": true }));
-    } else {
-        eprintln!("{id} is revoked; a running node hears of it within a second");
+        return out::line(json!({ "id": id, "revoked": true }));
     }
+    out::say(format_args!(
+        "{id} is revoked; a running node hears of it within a second"
+    ));
     Ok(())
 }
 

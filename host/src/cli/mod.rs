@@ -5,6 +5,7 @@ mod events;
 mod key;
 mod model;
 mod openapi;
+mod out;
 mod plugin;
 mod progress;
 mod serve;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 use crate::app::StartError;
 use crate::config::{Config, ConfigError};
 
+pub use out::say;
 pub use telemetry::LogFormat;
 
 /// An HTTP host for edge nodes: ONNX models natively, sandboxed WebAssembly plugins around them.

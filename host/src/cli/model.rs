@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use selvedge_model::{Card, Model, ModelOptions, Port, Runtime};
 use serde_json::{Value, json};
 
-use super::{CliError, config, executor};
+use super::{CliError, config, executor, out};
 use crate::config::Source;
 
 /// Subcommands of `model`.
@@ -50,7 +50,6 @@ pub(super) fn run(command: ModelCommand) -> Result<(), CliError> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 fn list(arguments: ListArguments) -> Result<(), CliError> {
     let config = config(arguments.config)?;
     let entries: Vec<Value> = config
@@ -71,8 +70,7 @@ fn list(arguments: ListArguments) -> Result<(), CliError> {
         })
         .collect();
     if arguments.json {
-        println!("{:#}", Value::from(entries));
-        return Ok(());
+        return out::line(format_args!("{:#}", Value::from(entries)));
     }
     for entry in entries {
         let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
@@ -87,12 +85,11 @@ fn list(arguments: ListArguments) -> Result<(), CliError> {
         } else {
             text("error")
         };
-        println!("{:<16} {rest}", text("name"));
+        out::line(format_args!("{:<16} {rest}", text("name")))?;
     }
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 fn inspect(arguments: InspectArguments) -> Result<(), CliError> {
     let refused = |error: selvedge_model::LoadError| CliError::Config(vec![error.to_string()]);
     let runtime = Runtime::load(arguments.library.as_deref()).map_err(refused)?;
@@ -113,28 +110,28 @@ fn inspect(arguments: InspectArguments) -> Result<(), CliError> {
         "onnxruntime": { "library": runtime.library(), "build": runtime.build_info() },
     });
     if arguments.json {
-        println!("{report:#}");
-        return Ok(());
+        return out::line(format_args!("{report:#}"));
     }
-    println!("{} ({})", model.card().name, model.card().task.name());
-    println!("  {}", model.card().description);
-    println!(
-        "  licence   {}, from {}",
-        model.card().licence,
-        model.card().source
-    );
-    println!(
-        "  file      {}, {} bytes",
-        model.file().display(),
-        report["bytes"]
-    );
+    told(&runtime, &model, &report["bytes"])
+}
+
+/// The same for people.
+fn told(runtime: &Runtime, model: &Model, bytes: &Value) -> Result<(), CliError> {
+    let (card, signature) = (model.card(), model.signature());
+    out::line(format_args!("{} ({})", card.name, card.task.name()))?;
+    out::line(format_args!("  {}", card.description))?;
+    out::line(format_args!("  licence   {}, from {}", card.licence, card.source))?;
+    out::line(format_args!(
+        "  file      {}, {bytes} bytes",
+        model.file().display()
+    ))?;
     for (kind, ports) in [("input", &signature.inputs), ("output", &signature.outputs)] {
         for port in ports {
-            println!("  {kind:<9} {}: {}", port.name, port.describe());
+            out::line(format_args!("  {kind:<9} {}: {}", port.name, port.describe()))?;
         }
     }
-    for (metric, value) in &model.card().metrics {
-        println!("  metric    {metric} = {value}");
+    for (metric, value) in &card.metrics {
+        out::line(format_args!("  metric    {metric} = {value}"))?;
     }
     let device = model.device();
     let why = device
@@ -142,11 +139,10 @@ fn inspect(arguments: InspectArguments) -> Result<(), CliError> {
         .as_ref()
         .map(|why| format!(" ({why})"))
         .unwrap_or_default();
-    println!("  device    {}{why}", device.got.name());
-    println!(
+    out::line(format_args!("  device    {}{why}", device.got.name()))?;
+    out::line(format_args!(
         "  runtime   {}, {}",
         runtime.library().display(),
         runtime.build_info()
-    );
-    Ok(())
+    ))
 }

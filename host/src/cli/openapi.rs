@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use selvedge_plugin::Plugin;
 
-use super::{CliError, config};
+use super::{CliError, config, out};
 use crate::config::Config;
 use crate::openapi::subject::{Known, Model};
 use crate::openapi::{self, Subject};
@@ -19,12 +19,10 @@ pub(super) struct OpenapiArguments {
     config: Option<PathBuf>,
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(arguments: OpenapiArguments) -> Result<(), CliError> {
     let config = config(arguments.config)?;
     let subject = subject(&config).map_err(CliError::Config)?;
-    println!("{:#}", openapi::describe(&subject));
-    Ok(())
+    out::line(format_args!("{:#}", openapi::describe(&subject)))
 }
 
 /// What the document is made of, read from the disk; or all that cannot be read.

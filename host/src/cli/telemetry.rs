@@ -19,7 +19,10 @@ pub enum LogFormat {
 
 /// Starts the log, and traces where somebody takes them. Once a process.
 pub(super) fn start(format: LogFormat, traces: Option<&Traces>) {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Of a line that cannot be written it would tell with `eprintln!`, on the same standard error, and that panics.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let lines = match format {
         LogFormat::Pretty => {
             let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::host::{demo_config, root, run};
+use crate::host::{demo_config, root, run, selvedge};
 
 /// Checks a configuration that is a changed copy of the demo's.
 fn check(config: &str) -> (i32, String) {
@@ -110,7 +110,7 @@ fn a_plugin_s_configuration_is_checked_against_its_schema() {
 
 #[test]
 fn a_library_that_is_not_there_is_refused_from_the_environment_too() {
-    let mut command = crate::host::selvedge();
+    let mut command = selvedge();
     let output = command
         .args(["model", "inspect"])
         .arg(root().join("models/spam"))
@@ -158,4 +158,77 @@ fn plugins_are_inspected_without_being_run() {
     let (code, _, error) = inspect(&root().join("models/spam/model.onnx"));
     assert_eq!(code, 3);
     assert!(error.contains("not WebAssembly"), "{error}");
+}
+
+/// Runs the binary with standard output that nobody reads any more: exit code, standard error.
+fn unread(arguments: &[&str]) -> (i32, String) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = selvedge().args(arguments).stdout(writer).output();
+    let output = output.expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or(-1), said)
+}
+
+#[test]
+fn a_reader_who_leaves_early_ends_a_command_quietly() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("node.toml");
+    let state = dir.path().join("state");
+    let config = demo_config("");
+    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
+    let config = config.replace(&*shared.to_string_lossy(), &state.to_string_lossy());
+    std::fs::write(&file, config).expect("written");
+    let (file, into) = (file.to_string_lossy(), dir.path().to_string_lossy());
+    let plugins = root().join("plugins");
+    let (label, cases) = (plugins.join("dist/label.wasm"), plugins.join("label"));
+    let (label, cases) = (label.to_string_lossy(), cases.to_string_lossy());
+    let one = format!("{cases}/cases/renamed");
+    for arguments in [
+        &["plugin", "inspect", &label, "--json"][..],
+        &["plugin", "inspect", &label],
+        &["plugin", "test", &cases, "--json"],
+        &["plugin", "test", &cases],
+        &["plugin", "run", &label, "--case", &one],
+        &["plugin", "bench", &cases, "--time", "10ms"],
+        &["plugin", "new", "mine", "--into", &into],
+        &["key", "create", "--scope", "*", "--config", &file],
+        &["key", "list", "--config", &file],
+        &["events", "list", "--config", &file],
+        &["model", "list", "--config", &file],
+        &["openapi", "--config", &file],
+    ] {
+        let (code, error) = unread(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {error}");
+        assert!(!error.contains("panicked"), "{arguments:?}: {error}");
+    }
+    // What came of it is told by the exit code all the same.
+    let (code, error) = unread(&["plugin", "inspect", "/nowhere.wasm"]);
+    assert_eq!(code, 1, "{error}");
+}
+
+#[test]
+fn standard_output_that_takes_nothing_is_told_as_a_failure() {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let label = root().join("plugins/dist/label.wasm");
+    let output = selvedge()
+        .args(["plugin", "inspect"])
+        .arg(label)
+        .stdout(full.expect("Linux has it"))
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("standard output cannot be written"), "{said}");
+}
+
+#[test]
+fn what_is_refused_has_its_exit_code_where_nobody_hears_why() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = selvedge()
+        .args(["check", "--config", "/nowhere.toml"])
+        .stderr(writer)
+        .status();
+    assert_eq!(status.expect("it starts").code(), Some(3));
 }

@@ -12,8 +12,8 @@ use super::test::{component, refused};
 use crate::author::bench::compare::{Kind, Row, rows, worse};
 use crate::author::bench::{self, BenchError, Measurement, Options};
 use crate::author::report::thousands;
-use crate::cli::CliError;
 use crate::cli::progress::Progress;
+use crate::cli::{CliError, out};
 
 /// The longest that one thing may be measured.
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -62,7 +62,6 @@ fn ratio(text: &str) -> Result<f64, String> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(arguments: BenchArguments) -> Result<(), CliError> {
     if arguments.time.is_zero() || arguments.time > TIME_MAX {
         return Err(CliError::Config(vec![
@@ -93,8 +92,8 @@ pub(super) fn run(arguments: BenchArguments) -> Result<(), CliError> {
     }
     let rows = rows(&now, before.as_ref());
     match arguments.format {
-        Format::Text => print!("{}", text(&now, before.as_ref(), &rows)),
-        Format::Json => println!("{:#}", as_json(&now, before.as_ref(), &rows)),
+        Format::Text => out::write(text(&now, before.as_ref(), &rows))?,
+        Format::Json => out::line(format_args!("{:#}", as_json(&now, before.as_ref(), &rows)))?,
     }
     if let Some(file) = arguments.save {
         let measurement = serde_json::to_string_pretty(&now).context("the measurement is no JSON")?;

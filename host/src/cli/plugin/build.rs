@@ -6,7 +6,7 @@ use clap::Args;
 use selvedge_plugin::Grants;
 
 use crate::author::build::{self, BuildError};
-use crate::cli::CliError;
+use crate::cli::{CliError, out};
 
 /// Arguments of `plugin build`.
 #[derive(Debug, Args)]
@@ -19,7 +19,6 @@ pub(in crate::cli) struct BuildArguments {
     dist: Option<PathBuf>,
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(arguments: BuildArguments) -> Result<(), CliError> {
     let built = build::build(&arguments.dir, arguments.dist.as_deref()).map_err(|error| match error {
         BuildError::Unwritten { .. } | BuildError::Unread { .. } => CliError::Failed(error.into()),
@@ -27,20 +26,22 @@ pub(super) fn run(arguments: BuildArguments) -> Result<(), CliError> {
     })?;
     let (plugin, file) = (&built.plugin, built.file.display());
     let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();
-    println!(
+    out::line(format_args!(
         "{file}: {} KiB, {}",
         plugin.bytes.len().div_ceil(1024),
         stages.join(", ")
-    );
+    ))?;
     for import in &plugin.imports {
-        println!("  imports {import}");
+        out::line(format_args!("  imports {import}"))?;
     }
     match selvedge_plugin::sandbox::check_imports(plugin, &Grants::default()) {
-        Ok(()) => println!("  an operator need grant it nothing"),
-        Err(denied) => println!("  an operator must grant: {denied}"),
+        Ok(()) => out::line("  an operator need grant it nothing")?,
+        Err(denied) => out::line(format_args!("  an operator must grant: {denied}"))?,
     }
     if let Some(reason) = &plugin.mutation {
-        println!("  it will be configured for each request, which is slower: {reason}");
+        out::line(format_args!(
+            "  it will be configured for each request, which is slower: {reason}"
+        ))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use selvedge_plugin::{Anatomy, Grants, Manifest, Need, Plugin, SandboxOptions};
 use serde_json::{Map, Value, json};
 
-use crate::cli::CliError;
+use crate::cli::{CliError, out};
 
 /// Arguments of `plugin inspect`.
 #[derive(Debug, Args)]
@@ -20,7 +20,6 @@ pub(in crate::cli) struct InspectArguments {
     json: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(arguments: InspectArguments) -> Result<(), CliError> {
     let file = arguments.file.display().to_string();
     let bytes = std::fs::read(&arguments.file).with_context(|| format!("{file} cannot be read"))?;
@@ -35,11 +34,10 @@ pub(super) fn run(arguments: InspectArguments) -> Result<(), CliError> {
         .map_err(|error| CliError::Config(vec![format!("{file}: {error}")]))?;
     let anatomy = Anatomy::of(&plugin.bytes);
     if arguments.json {
-        println!("{:#}", as_json(&file, &plugin, &anatomy));
+        out::line(format_args!("{:#}", as_json(&file, &plugin, &anatomy)))
     } else {
-        print!("{}", text(&plugin, &name, &anatomy));
+        out::write(text(&plugin, &name, &anatomy))
     }
-    Ok(())
 }
 
 fn as_json(file: &str, plugin: &Plugin, anatomy: &Anatomy) -> Value {

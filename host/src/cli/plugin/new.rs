@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use selvedge_plugin::Stage;
 
 use crate::author::new::{self, NewError};
-use crate::cli::CliError;
+use crate::cli::{CliError, out};
 
 /// Arguments of `plugin new`.
 #[derive(Debug, Args)]
@@ -78,7 +78,6 @@ impl From<StageName> for Stage {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(arguments: NewArguments) -> Result<(), CliError> {
     let NewArguments {
         name,
@@ -95,8 +94,9 @@ pub(super) fn run(arguments: NewArguments) -> Result<(), CliError> {
         NewError::Unwritten { .. } => CliError::Failed(error.into()),
     })?;
     let shown = shown(&dir);
-    println!("{shown} is a plugin. Next:\n\n  cd {shown}\n  selvedge plugin build\n  selvedge plugin test");
-    Ok(())
+    out::line(format_args!(
+        "{shown} is a plugin. Next:\n\n  cd {shown}\n  selvedge plugin build\n  selvedge plugin test"
+    ))
 }
 
 fn shown(dir: &Path) -> String {

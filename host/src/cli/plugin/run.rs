@@ -10,7 +10,7 @@ use selvedge_plugin::cases::Case;
 
 use super::test::refused;
 use crate::author::{self, report};
-use crate::cli::{CliError, executor};
+use crate::cli::{CliError, executor, out};
 use crate::config::State;
 
 /// Arguments of `plugin run`. The files are those of a golden case, of any name.
@@ -53,7 +53,6 @@ pub(in crate::cli) struct RunArguments {
     json: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(arguments: RunArguments) -> Result<(), CliError> {
     let is_json = arguments.json;
     let component = arguments.file.clone();
@@ -65,9 +64,9 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), CliError> {
         .block_on(author::try_out(&component, &case, &cache))
         .map_err(refused)?;
     if is_json {
-        println!("{:#}", report::case_json(&outcome));
+        out::line(format_args!("{:#}", report::case_json(&outcome)))?;
     } else {
-        print!("{}", report::run_text(&outcome, &Limits::default()));
+        out::write(report::run_text(&outcome, &Limits::default()))?;
     }
     match outcome.found.codes.first() {
         None => Ok(()),

@@ -7,7 +7,7 @@ use clap::Args;
 use selvedge_plugin::{Limits, Manifest};
 
 use crate::author::{self, Suite, TestError, report};
-use crate::cli::{CliError, executor};
+use crate::cli::{CliError, executor, out};
 use crate::config::State;
 
 /// Arguments of `plugin test`.
@@ -33,7 +33,6 @@ pub(in crate::cli) struct TestArguments {
     junit: Option<PathBuf>,
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
     let suite = Suite {
         component: match arguments.component {
@@ -47,9 +46,9 @@ pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
     };
     let outcomes = executor()?.block_on(author::test(&suite)).map_err(refused)?;
     if arguments.json {
-        println!("{:#}", report::json(&outcomes));
+        out::line(format_args!("{:#}", report::json(&outcomes)))?;
     } else {
-        print!("{}", report::text(&outcomes, &Limits::default()));
+        out::write(report::text(&outcomes, &Limits::default()))?;
     }
     if let Some(file) = arguments.junit {
         let name = suite.component.file_stem().unwrap_or_default().to_string_lossy();
