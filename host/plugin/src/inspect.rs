@@ -311,9 +311,7 @@ impl Surface {
     fn manifest(&self) -> Result<Manifest, LoadError> {
         match self.manifests.as_slice() {
             [] => Ok(Manifest::default()),
-            [one] if one.len() <= manifest::LEN_MAX => {
-                serde_json::from_slice(one).map_err(|error| LoadError::Manifest(error.to_string()))
-            }
+            [one] if one.len() <= manifest::LEN_MAX => Manifest::read(one).map_err(LoadError::Manifest),
             [one] => Err(LoadError::Manifest(format!(
                 "{} bytes, at most {}",
                 one.len(),

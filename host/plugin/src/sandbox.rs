@@ -388,11 +388,10 @@ fn config() -> Config {
 
 /// Checks an attachment's configuration against the manifest's schema.
 fn check_config(plugin: &Plugin, config: &Value) -> Result<(), LoadError> {
-    let Some(schema) = &plugin.manifest.config_schema else {
+    let validator = plugin.manifest.validator().map_err(LoadError::Manifest)?;
+    let Some(validator) = validator else {
         return Ok(());
     };
-    let validator = jsonschema::validator_for(schema)
-        .map_err(|error| LoadError::Manifest(format!("its `config_schema` is not a JSON Schema: {error}")))?;
     match validator.iter_errors(config).next() {
         None => Ok(()),
         Some(error) => Err(LoadError::ConfigRefused {

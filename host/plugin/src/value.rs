@@ -175,8 +175,9 @@ pub(crate) fn cut(text: &str, len_max: usize) -> &str {
     &text[..text.floor_char_boundary(len_max)]
 }
 
-/// The same, made safe for a log: what a plugin says must not look like a line of the node's own.
-pub(crate) fn safe(text: &str, len: usize) -> String {
+/// The same, made safe for a log or a terminal: what a plugin says must not look like a line of the node's own.
+#[must_use]
+pub fn safe(text: &str, len: usize) -> String {
     let text = cut(text, len);
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {

@@ -165,10 +165,9 @@ fn read_manifest(file: &Path, toolchain: &str) -> Result<Manifest, BuildError> {
     };
     let text = std::fs::read_to_string(file).map_err(|why| broken(why.to_string()))?;
     let text = text.replace("@TOOLCHAIN@", toolchain);
-    let manifest: Manifest = serde_json::from_str(&text).map_err(|why| broken(why.to_string()))?;
-    if manifest.name.is_empty() || manifest.name.contains(['/', '\\']) {
-        return Err(broken("`name` must be there, and the name of a file".to_owned()));
-    }
+    let manifest = Manifest::read(text.as_bytes()).map_err(broken)?;
+    super::new::check_name(&manifest.name).map_err(|why| broken(format!("`name`: {why}")))?;
+    manifest.check_schema().map_err(broken)?;
     Ok(manifest)
 }
 

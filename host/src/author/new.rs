@@ -8,8 +8,12 @@ mod script;
 use std::path::{Path, PathBuf};
 
 use selvedge_plugin::Stage;
+use selvedge_plugin::value::safe;
 
 use part::Part;
+
+/// Bytes of a name that is none, where it is told.
+const NAME_LEN_SHOWN: usize = 100;
 
 /// A file of a project: where it is put, and its text.
 type File = (&'static str, &'static str);
@@ -39,7 +43,8 @@ pub enum Language {
 pub enum NewError {
     /// The name cannot be one of a crate.
     #[error(
-        "`{0}` is no name for a plugin: lower-case letters, digits and `-`, beginning with a letter, at most 64"
+        "`{}` is no name for a plugin: lower-case letters, digits and `-`, beginning with a letter, at most 64",
+        safe(.0, NAME_LEN_SHOWN)
     )]
     Name(String),
     /// The stage is experimental.
@@ -75,11 +80,7 @@ struct Project<'a> {
 ///
 /// Where the name is none, a stage is named twice or has no template, the folder is there, or a file cannot be written.
 pub fn project(parent: &Path, name: &str, stages: &[Stage], language: Language) -> Result<PathBuf, NewError> {
-    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-    if !begins || name.len() > 64 || !name.bytes().all(is_part) || name.ends_with('-') {
-        return Err(NewError::Name(name.to_owned()));
-    }
+    check_name(name)?;
     let parts = parts(stages)?;
     let dir = parent.join(name);
     if dir.exists() {
@@ -93,6 +94,16 @@ pub fn project(parent: &Path, name: &str, stages: &[Stage], language: Language) 
         Language::Python => script::PYTHON.write(&project)?,
     }
     Ok(project.dir)
+}
+
+/// Whether a plugin may be called so: it becomes the name of a crate, of a file and of its key in a configuration.
+pub(super) fn check_name(name: &str) -> Result<(), NewError> {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    if !begins || name.len() > 64 || !name.bytes().all(is_part) || name.ends_with('-') {
+        return Err(NewError::Name(name.to_owned()));
+    }
+    Ok(())
 }
 
 /// What the stages bring, each once.

@@ -332,3 +332,39 @@ fn what_cannot_be_made_or_built_is_refused_with_the_remedy() {
         .expect("it starts");
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("cargo is missing"));
 }
+
+#[test]
+fn a_manifest_that_would_be_refused_where_it_is_attached_is_refused_by_the_build() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let into = text(dir.path());
+    assert_eq!(run(&["plugin", "new", "mine", "--into", &into]).0, 0);
+    let project = dir.path().join("mine");
+    for (manifest, parts) in [
+        ("[]", ["must be a JSON object", ""]),
+        (r#"{"version":"0.1.0"}"#, ["`name`", "lower-case"]),
+        (
+            r#"{"name":"a\u001b[31mb\nc"}"#,
+            ["`a\\u{1b}[31mb\\nc`", "lower-case"],
+        ),
+        (r#"{"name":"../mine"}"#, ["`../mine`", "lower-case"]),
+        (r#"{"name":"mine","api":"9.9"}"#, ["`api` is `9.9`", "`0.1`"]),
+        (
+            r#"{"name":"mine","config_schema":7}"#,
+            ["`config_schema` is not a JSON Schema", "{ \"type\": \"object\" }"],
+        ),
+        (
+            r#"{"name":"mine","config_schema":{"type":"strnig"}}"#,
+            ["`config_schema` is not a JSON Schema", "strnig"],
+        ),
+    ] {
+        std::fs::write(project.join("manifest.json"), manifest).expect("written");
+        let (code, _, error) = run(&["plugin", "build", &text(&project)]);
+        assert!(
+            code == 3 && error.contains("manifest.json: "),
+            "{manifest}: {error}"
+        );
+        for part in parts {
+            assert!(error.contains(part), "{manifest}: `{part}` is not in {error}");
+        }
+    }
+}

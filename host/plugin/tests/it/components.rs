@@ -113,6 +113,11 @@ fn refuses_a_manifest_that_is_damaged_or_there_twice() {
         (&["{"][..], "EOF"),
         (&["{\"nmae\":\"x\"}"], "unknown field `nmae`"),
         (&["{}", "{}"], "there are 2 of them"),
+        (&["[]"], "it must be a JSON object"),
+        (
+            &["{\"api\":\"9.9\"}"],
+            "`api` is `9.9`, and the interfaces that there are have the version `0.1`",
+        ),
     ];
     for (manifests, expected) in cases {
         let mut bytes = plugin_in_text("", "", "(i32.const 0)");

@@ -78,7 +78,7 @@ pub(super) fn component(dir: &Path) -> Result<PathBuf, CliError> {
         CliError::Config(vec![said])
     };
     let text = std::fs::read_to_string(&file).map_err(|error| unread(&error))?;
-    let manifest: Manifest = serde_json::from_str(&text).map_err(|error| unread(&error))?;
+    let manifest = Manifest::read(text.as_bytes()).map_err(|why| unread(&why))?;
     let name = format!("{}.wasm", manifest.name);
     let places = [dir.join("dist"), dir.join("../dist")].map(|dist| dist.join(&name));
     let found = places.iter().find(|place| place.is_file());
