@@ -12,6 +12,7 @@ use crate::error::LoadError;
 use crate::link::{Need, need};
 use crate::manifest::{self, Manifest};
 use crate::mutation;
+use crate::value::safe;
 
 /// A component that was read and found to be a plugin.
 #[derive(Debug, Clone)]
@@ -198,19 +199,26 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Bytes of a name out of a component that are told.
+const NAME_LEN_SHOWN: usize = 256;
+
 fn list(names: &[String]) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
     }
     names
         .iter()
-        .map(|name| format!("`{name}`"))
+        .map(|name| format!("`{}`", safe(name, NAME_LEN_SHOWN)))
         .collect::<Vec<_>>()
         .join(", ")
 }
 
+/// Bytes of what the validator says, which cites names.
+const WHY_LEN_MAX: usize = 1 << 10;
+
 fn damaged(error: BinaryReaderError) -> LoadError {
-    not_a_component(format!("the component is damaged: {error}"), "build it again")
+    let why = safe(&error.to_string(), WHY_LEN_MAX);
+    not_a_component(format!("the component is damaged: {why}"), "build it again")
 }
 
 fn not_a_component(what: String, remedy: &'static str) -> LoadError {

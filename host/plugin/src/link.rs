@@ -13,6 +13,10 @@ use crate::inspect::unversioned;
 use crate::manifest::Wants;
 use crate::quickjs;
 use crate::state::State;
+use crate::value::safe;
+
+/// Bytes of a name out of a component that are told.
+const NAME_LEN_SHOWN: usize = 256;
 
 /// Interfaces that every plugin may import: they give nothing of the node away.
 const FREE: [&str; 6] = [
@@ -91,9 +95,10 @@ pub(crate) fn check_imports(plugin: &str, imports: &[String], grants: &Grants) -
             Need::Never => false,
         };
         if !is_met {
+            let import = safe(import, NAME_LEN_SHOWN);
             return Err(LoadError::ImportDenied {
-                import: import.clone(),
-                remedy: remedy(plugin, import, name),
+                remedy: remedy(plugin, &import, name),
+                import,
             });
         }
     }
@@ -155,6 +160,7 @@ pub(crate) fn check_wants(plugin: &str, wants: &Wants, grants: &Grants) -> Resul
     ];
     for (what, key, wanted, granted) in named {
         if let Some(name) = wanted.iter().find(|name| !granted.contains(name)) {
+            let name = safe(name, NAME_LEN_SHOWN);
             return Err(denied(
                 format!("the {what} `{name}`"),
                 format!("{key} = [\"{name}\"]"),

@@ -25,6 +25,7 @@ use crate::room::{self, Budget, Room, Slots};
 use crate::snapshot::Workshop;
 use crate::state::{Identity, State};
 use crate::ticker::Ticker;
+use crate::value::safe;
 
 /// What a sandbox is given.
 #[derive(Debug, Clone)]
@@ -386,6 +387,9 @@ fn config() -> Config {
     config
 }
 
+/// Bytes of what a schema says of a configuration.
+const REFUSAL_LEN_MAX: usize = 4 << 10;
+
 /// Checks an attachment's configuration against the manifest's schema.
 fn check_config(plugin: &Plugin, config: &Value) -> Result<(), LoadError> {
     let validator = plugin.manifest.validator().map_err(LoadError::Manifest)?;
@@ -396,7 +400,8 @@ fn check_config(plugin: &Plugin, config: &Value) -> Result<(), LoadError> {
         None => Ok(()),
         Some(error) => Err(LoadError::ConfigRefused {
             at: error.instance_path().as_str().replace('/', "."),
-            message: error.to_string(),
+            // It cites the schema.
+            message: safe(&error.to_string(), REFUSAL_LEN_MAX),
         }),
     }
 }

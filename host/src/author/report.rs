@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 use selvedge_plugin::Limits;
+use selvedge_plugin::value::safe;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -37,14 +38,25 @@ pub fn text(outcomes: &[Outcome], limits: &Limits) -> String {
     let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
     let passed = outcomes.len() - failed;
     writeln!(out, "{passed} passed, {failed} failed").ok();
-    out
+    printable(&out)
 }
 
 /// For people, of one run that nothing was expected of: what it came to, what it took, what the plugin said.
 #[must_use]
 pub fn run_text(outcome: &Outcome, limits: &Limits) -> String {
     let (found, shares) = (&outcome.found.value, shares(outcome, limits));
-    format!("{found:#}\n{}\n{}", shares.trim_start(), said(outcome))
+    printable(&format!("{found:#}\n{}\n{}", shares.trim_start(), said(outcome)))
+}
+
+/// The lines of a text without what would make a terminal do something: plugins' answers, names and logs are in it.
+fn printable(text: &str) -> String {
+    let lines = text
+        .split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(whole) => safe(whole, whole.len()) + "\n",
+            None => safe(line, line.len()),
+        });
+    lines.collect()
 }
 
 /// What a case took, each with its share of the limit where there is one.
@@ -221,7 +233,7 @@ mod tests {
     use selvedge_plugin::spent::Tally;
     use serde_json::{Value, json};
 
-    use super::{junit, text};
+    use super::{junit, run_text, text};
     use crate::author::Outcome;
 
     fn outcome(name: &str, found: Value, expected: Option<Value>) -> Outcome {
@@ -266,6 +278,25 @@ mod tests {
             "1 passed, 2 failed",
         ] {
             assert!(told.contains(part), "`{part}` is not in\n{told}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_plugin_reaches_the_terminal_as_a_command() {
+        let mut shown = outcome("bad", json!("a\u{9b}2J\u{7f}"), Some(json!("b")));
+        shown.tally.lines = vec!["warn \u{1b}[31mred".to_owned()];
+        shown.notes = vec!["a call of \u{1b}[0m\r".to_owned()];
+        let limits = Limits::default();
+        for told in [run_text(&shown, &limits), text(&[shown], &limits)] {
+            let is_command = |character: char| character.is_control() && character != '\n';
+            assert!(!told.contains(is_command), "{told:?}");
+            for part in [
+                "a\\u{9b}2J\\u{7f}",
+                "log: warn \\u{1b}[31mred\n",
+                "a call of \\u{1b}[0m\\r\n",
+            ] {
+                assert!(told.contains(part), "`{part}` is not in\n{told}");
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::author::{component, text};
 use crate::host::{root, run, selvedge};
+use crate::hostile::guest;
 
 /// Files in a folder of their own, by name.
 fn files(named: &[(&str, Value)]) -> (tempfile::TempDir, impl Fn(&str) -> String + use<>) {
@@ -171,4 +172,38 @@ fn an_inspection_tells_grants_sizes_and_tools() {
     assert_eq!(told["grants"]["selvedge:plugin/logging@0.1.0"], Value::Null);
     assert!(told["sizes"]["code"].as_u64() > Some(10_000), "{told}");
     assert!(told["sizes"]["functions"].as_u64() > Some(100), "{told}");
+}
+
+#[test]
+fn what_a_manifest_says_does_nothing_to_a_terminal() {
+    let manifest = json!({
+        "name": "a\u{1b}[31mb\nc",
+        "version": "1\u{9b}2J",
+        "description": "\rnot its \u{7}words",
+        "toolchain": "\u{1b}]0;title\u{7}",
+        "metrics": ["\u{1b}c"],
+        "wants": { "models": ["\u{1b}[2J"] },
+    });
+    let bytes = guest::with_section("selvedge:manifest", manifest.to_string().as_bytes());
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("untrue.wasm");
+    std::fs::write(&file, bytes).expect("written");
+    let is_command = |character: char| character.is_control() && character != '\n';
+    let (code, out, error) = run(&["plugin", "inspect", &text(&file)]);
+    assert_eq!(code, 0, "{error}");
+    assert!(!out.contains(is_command), "{out:?}");
+    for part in [
+        "a\\u{1b}[31mb\\nc 1\\u{9b}2J\n",
+        "\\rnot its \\u{7}words\n",
+        "\\u{1b}]0;title\\u{7}\n",
+        "\\u{1b}c\n",
+    ] {
+        assert!(out.contains(part), "`{part}` is not in\n{out}");
+    }
+    let (code, out, error) = run(&["plugin", "run", &text(&file)]);
+    assert_eq!(code, 3, "{out}{error}");
+    assert!(
+        error.contains("the model `\\u{1b}[2J`") && !error.contains(is_command),
+        "{error:?}"
+    );
 }

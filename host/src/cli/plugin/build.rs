@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use selvedge_plugin::Grants;
+use selvedge_plugin::value::safe;
 
 use crate::author::build::{self, BuildError};
 use crate::cli::{CliError, out};
+
+/// Bytes of an import's name that are shown.
+const IMPORT_LEN_MAX: usize = 256;
 
 /// Arguments of `plugin build`.
 #[derive(Debug, Args)]
@@ -32,7 +36,8 @@ pub(super) fn run(arguments: BuildArguments) -> Result<(), CliError> {
         stages.join(", ")
     ))?;
     for import in &plugin.imports {
-        out::line(format_args!("  imports {import}"))?;
+        // A name of another's interface, out of what a tool has made.
+        out::line(format_args!("  imports {}", safe(import, IMPORT_LEN_MAX)))?;
     }
     match selvedge_plugin::sandbox::check_imports(plugin, &Grants::default()) {
         Ok(()) => out::line("  an operator need grant it nothing")?,

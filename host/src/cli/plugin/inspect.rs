@@ -5,10 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use selvedge_plugin::value::safe;
 use selvedge_plugin::{Anatomy, Grants, Manifest, Need, Plugin, SandboxOptions};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{CliError, out};
+
+/// Bytes of one line that people are shown; JSON has all of it.
+const VALUE_LEN_MAX: usize = 4 << 10;
 
 /// Arguments of `plugin inspect`.
 #[derive(Debug, Args)]
@@ -67,8 +71,10 @@ fn text(plugin: &Plugin, name: &str, anatomy: &Anatomy) -> String {
         name => name,
     };
     let mut out = String::new();
-    // Nothing is written that a String could refuse.
-    let mut line = |key: &str, value: &str| writeln!(out, "  {key:9} {value}").unwrap_or_default();
+    // Nothing is written that a String could refuse; what comes out of the component must not write to the terminal as it likes.
+    let mut line = |key: &str, value: &str| {
+        writeln!(out, "  {key:9} {}", safe(value, VALUE_LEN_MAX)).unwrap_or_default();
+    };
     let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();
     line("says", or(&manifest.description, "nothing of itself"));
     line("stages", &stages.join(", "));
@@ -118,7 +124,8 @@ fn text(plugin: &Plugin, name: &str, anatomy: &Anatomy) -> String {
         "snapshot",
         snapshot.unwrap_or("its code does nothing that a snapshot would lose"),
     );
-    format!("{name} {}\n{out}", manifest.version)
+    let title = safe(&format!("{name} {}", manifest.version), VALUE_LEN_MAX);
+    format!("{title}\n{out}")
 }
 
 fn or<'a>(said: &'a str, otherwise: &'a str) -> &'a str {
