@@ -57,18 +57,21 @@ enum Command {
     Plugin(plugin::PluginCommand),
 }
 
-/// Why a command failed.
+/// Why a command failed. Of the exit codes, 3 is for what a node would refuse alike: a configuration, a component, a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The configuration is refused.
     #[error("{}", list(.0))]
     Config(Vec<String>),
     /// Cases of a plugin failed.
-    #[error("{0} cases failed")]
+    #[error("{} failed", cases(.0))]
     PluginTests(usize),
     /// A plugin is slower or larger than it was.
     #[error("worse than {0} times the baseline: {1}")]
     PluginSlower(f64, String),
+    /// The arguments do not go together.
+    #[error("{0}")]
+    Usage(String),
     /// Something else.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
@@ -81,6 +84,7 @@ impl CliError {
         match self {
             Self::Config(_) => ExitCode::from(3),
             Self::PluginTests(_) | Self::PluginSlower(..) => ExitCode::from(4),
+            Self::Usage(_) => ExitCode::from(2),
             Self::Failed(_) => ExitCode::from(1),
         }
     }
@@ -103,6 +107,13 @@ impl From<StartError> for CliError {
             | StartError::Signers(_)
             | StartError::Runtime(_) => Self::Config(vec![error.to_string()]),
         }
+    }
+}
+
+fn cases(count: &usize) -> String {
+    match count {
+        1 => "1 case".to_owned(),
+        many => format!("{many} cases"),
     }
 }
 

@@ -99,7 +99,8 @@ fn a_case_that_fails_is_told_with_what_differs_and_update_mends_it() {
         xml.contains("failures=\"2\"") && xml.contains("name=\"wrong\""),
         "{xml}"
     );
-    assert_eq!(folder.test("label", &["--case", "wron", "--json"]).0, 4);
+    let (code, _, error) = folder.test("label", &["--case", "wron", "--json"]);
+    assert!(code == 4 && error.contains("1 case failed"), "{error}");
     let (code, out, _) = folder.test("label", &["--update"]);
     assert_eq!(code, 0, "{out}");
     let (code, out, _) = folder.test("label", &["--json"]);
@@ -117,6 +118,21 @@ fn a_case_that_fails_is_told_with_what_differs_and_update_mends_it() {
         case["memory_bytes"].as_u64() > Some(100_000) && case["instances"] == 1,
         "{case}"
     );
+}
+
+#[test]
+fn what_is_expected_and_is_no_json_is_refused_and_update_replaces_it() {
+    let labels = json!([[["spam", 0.75], ["ham", 0.25]]]);
+    let folder = Folder::new(&[("a", json!({}), &[("labels.json", labels)])]);
+    let file = folder.path().join("cases/a/expected.json");
+    for broken in [&b"{\"label\":"[..], b"\xff\xfe"] {
+        std::fs::write(&file, broken).expect("written");
+        let (code, _, error) = folder.test("label", &[]);
+        assert!(code == 1 && error.contains("a/expected.json"), "{error}");
+        let (code, out, error) = folder.test("label", &["--update"]);
+        assert_eq!(code, 0, "{out}{error}");
+        assert_eq!(folder.test("label", &[]).0, 0, "{out}");
+    }
 }
 
 #[test]
@@ -157,10 +173,10 @@ fn what_cannot_be_tested_is_refused_with_the_remedy() {
     let empty = Folder::new(&[]);
     std::fs::create_dir(empty.path().join("cases")).expect("made");
     let (code, _, error) = empty.test("label", &[]);
-    assert_eq!(code, 3);
+    assert_eq!(code, 1);
     assert!(error.contains("has no cases"), "{error}");
     let (code, _, error) = run(&["plugin", "test", &text(&empty.path())]);
-    assert_eq!(code, 3);
+    assert_eq!(code, 1);
     assert!(
         error.contains("manifest.json") && error.contains("--component"),
         "{error}"
@@ -172,14 +188,14 @@ fn what_cannot_be_tested_is_refused_with_the_remedy() {
         "--component",
         "nothing.wasm",
     ]);
-    assert_eq!(code, 3);
+    assert_eq!(code, 1);
     assert!(
         error.contains("nothing.wasm") && error.contains("build the plugin first"),
         "{error}"
     );
     let broken = Folder::new(&[("a", json!({}), &[("labels.json", json!(7))])]);
     let (code, _, error) = broken.test("label", &[]);
-    assert_eq!(code, 3);
+    assert_eq!(code, 1);
     assert!(error.contains("labels.json"), "{error}");
     let ungranted = Folder::new(&[("a", json!({ "journal": "j" }), &[("events.json", json!([]))])]);
     let (code, _, error) = ungranted.test("capture", &[]);
@@ -282,8 +298,8 @@ fn stages_that_cannot_be_had_are_refused_and_nothing_is_made() {
     let into = text(dir.path());
     let known = "[possible values: validate, template, postprocess, stream, observe]";
     for (stages, code, part) in [
-        ("validate,validate", 3, "the stage `validate` is named twice"),
-        ("stream,observe,stream", 3, "the stage `stream` is named twice"),
+        ("validate,validate", 2, "the stage `validate` is named twice"),
+        ("stream,observe,stream", 2, "the stage `stream` is named twice"),
         ("validate,decode", 2, known),
         ("nonsense", 2, known),
         ("validate,", 2, known),
@@ -303,17 +319,17 @@ fn what_cannot_be_made_or_built_is_refused_with_the_remedy() {
     let into = text(dir.path());
     for name in ["Big", "1st", "a b", "a/b", "", "-", "a-"] {
         let (code, _, error) = run(&["plugin", "new", "--into", &into, "--", name]);
-        assert!(code == 3 && error.contains("lower-case"), "{name:?}: {error}");
+        assert!(code == 2 && error.contains("lower-case"), "{name:?}: {error}");
     }
     let (code, _, error) = run(&["plugin", "build", &into]);
-    assert_eq!(code, 3);
+    assert_eq!(code, 1);
     assert!(
         error.contains("neither Cargo.toml") && error.contains("plugin new"),
         "{error}"
     );
     assert_eq!(run(&["plugin", "new", "mine", "--into", &into]).0, 0);
     let (code, _, error) = run(&["plugin", "new", "mine", "--into", &into]);
-    assert!(code == 3 && error.contains("there already"), "{error}");
+    assert!(code == 1 && error.contains("there already"), "{error}");
     let project = dir.path().join("mine");
     std::fs::write(project.join("manifest.json"), "{").expect("written");
     let (code, _, error) = run(&["plugin", "build", &text(&project)]);
@@ -322,7 +338,7 @@ fn what_cannot_be_made_or_built_is_refused_with_the_remedy() {
     std::fs::write(project.join("src/lib.rs"), "fn main( {").expect("written");
     let (code, said) = author(&dir.path().join("target"), &["plugin", "build", &text(&project)]);
     assert!(
-        code == 3 && said.contains("error") && said.contains("cargo did not build it"),
+        code == 1 && said.contains("error") && said.contains("cargo did not build it"),
         "{said}"
     );
     let nowhere = selvedge()
@@ -331,6 +347,7 @@ fn what_cannot_be_made_or_built_is_refused_with_the_remedy() {
         .output()
         .expect("it starts");
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("cargo is missing"));
+    assert_eq!(nowhere.status.code(), Some(1));
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn check_refused(plugin: &str, file: (&str, Value), parts: [&str; 2]) {
     };
     let folder = Folder::new(&[("a", config, &files)]);
     let (code, out, error) = folder.test(plugin, &[]);
-    assert_eq!(code, 3, "{file:?}: {out}{error}");
+    assert_eq!(code, 1, "{file:?}: {out}{error}");
     for part in parts {
         assert!(error.contains(part), "`{part}` is not in {error}");
     }
@@ -297,10 +297,10 @@ fn a_case_that_is_not_there_is_told_with_those_that_are() {
     let folder = Folder::new(&[("one", json!({}), &[]), ("two", json!({}), &[])]);
     std::fs::write(folder.path().join("cases/one/config.json"), "{").expect("written");
     let (code, _, error) = folder.test("label", &["--case", "one"]);
-    assert!(code == 3 && error.contains("one/config.json"), "{error}");
+    assert!(code == 1 && error.contains("one/config.json"), "{error}");
     let (code, _, error) = folder.test("label", &["--case", "three"]);
     assert!(
-        code == 3 && error.contains("`three`") && error.contains("one, two"),
+        code == 1 && error.contains("`three`") && error.contains("one, two"),
         "{error}"
     );
     let nowhere = text(&folder.path().join("nowhere"));
@@ -311,5 +311,5 @@ fn a_case_that_is_not_there_is_told_with_those_that_are() {
         "--component",
         &crate::author::component("label"),
     ]);
-    assert!(code == 3 && error.contains("nowhere/cases"), "{error}");
+    assert!(code == 1 && error.contains("nowhere/cases"), "{error}");
 }

@@ -127,13 +127,18 @@ fn what_cannot_be_run_is_refused_with_its_place() {
         (["--case", &missing], "no such folder"),
     ] {
         let (code, out, error) = run(&[&["plugin", "run", &plugin][..], &more].concat());
-        assert_eq!(code, 3, "{more:?}: {out}{error}");
+        assert_eq!(code, 1, "{more:?}: {out}{error}");
         assert!(error.contains(part), "{more:?}: {error}");
     }
     let (code, _, error) = run(&["plugin", "run", &missing]);
-    assert!(code == 3 && error.contains("cannot be read"), "{error}");
-    let (code, _, error) = run(&["plugin", "run", &component("redact"), "--config", &at("c.json")]);
-    assert!(code == 1 || code == 3, "{error}");
+    assert!(code == 1 && error.contains("cannot be read"), "{error}");
+    // A configuration that a node would refuse.
+    let (code, out, error) = run(&["plugin", "run", &component("redact"), "--config", &at("c.json")]);
+    assert_eq!(code, 3, "{out}{error}");
+    assert!(
+        out.contains("template") && error.contains("is refused"),
+        "{out}{error}"
+    );
     let (code, _, error) = run(&[
         "plugin",
         "run",
@@ -142,6 +147,26 @@ fn what_cannot_be_run_is_refused_with_its_place() {
         &at("c.json"),
     ]);
     assert!(code == 3 && error.contains("models = [\"NAME\"]"), "{error}");
+}
+
+#[test]
+fn a_file_that_a_stage_needs_is_told_as_the_option_that_names_it() {
+    let stream = component("hostile-stream");
+    let (_dir, at) = files(&[("push.json", json!({ "push": "pass" }))]);
+    for (arguments, part) in [
+        (
+            &["plugin", "run", &component("label")][..],
+            "--labels: a post-processor needs `--labels`, `--text` or `--case` with `scores.json`",
+        ),
+        (
+            &["plugin", "run", &stream, "--config", &at("push.json")],
+            "--chunks: is not there, and a plugin on a stream needs it",
+        ),
+    ] {
+        let (code, out, error) = run(arguments);
+        assert_eq!(code, 1, "{arguments:?}: {out}{error}");
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn what_a_script_does_wrong_is_told_where_its_author_looks() {
     std::fs::write(&plugin, "export const lifecycle = {").expect("written");
     let (code, said) = author(&["plugin", "build", &folder], &[]);
     assert!(
-        code == 3 && said.contains("componentize-qjs did not build it"),
+        code == 1 && said.contains("componentize-qjs did not build it"),
         "{said}"
     );
     std::fs::write(
@@ -165,7 +165,7 @@ fn what_a_script_does_wrong_is_told_where_its_author_looks() {
     .expect("written");
     let (code, said) = author(&["plugin", "build", &folder], &[]);
     assert!(
-        code == 3 && said.contains("does not pin componentize-qjs"),
+        code == 1 && said.contains("does not pin componentize-qjs"),
         "{said}"
     );
 }
@@ -185,7 +185,7 @@ fn a_missing_tool_is_told_with_the_command_that_gets_it() {
         let project = projects.make(language, "validate");
         let (code, said) = author(&["plugin", "build", &project.to_string_lossy()], &nowhere);
         assert!(
-            code == 3 && said.contains(tool) && said.contains(remedy),
+            code == 1 && said.contains(tool) && said.contains(remedy),
             "{said}"
         );
     }
@@ -193,10 +193,10 @@ fn a_missing_tool_is_told_with_the_command_that_gets_it() {
     std::fs::write(python.join("requirements.txt"), "componentize-py>=0.25\n").expect("written");
     let (code, said) = author(&["plugin", "build", &python.to_string_lossy()], &nowhere);
     assert!(
-        code == 3 && said.contains("does not pin componentize-py"),
+        code == 1 && said.contains("does not pin componentize-py"),
         "{said}"
     );
     std::fs::remove_file(python.join("manifest.json")).expect("removed");
     let (code, said) = author(&["plugin", "build", &python.to_string_lossy()], &nowhere);
-    assert!(code == 3 && said.contains("manifest.json is missing"), "{said}");
+    assert!(code == 1 && said.contains("manifest.json is missing"), "{said}");
 }

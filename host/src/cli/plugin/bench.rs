@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
-use clap::{Args, ValueEnum};
+use anyhow::{Context, anyhow};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::test::{component, refused};
@@ -31,7 +31,7 @@ pub(in crate::cli) struct BenchArguments {
     #[arg(long, value_name = "PART", default_value = "")]
     case: String,
     /// How long each thing is measured.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     time: Duration,
     /// Compare with what `--save` wrote.
     #[arg(long, value_name = "FILE")]
@@ -42,17 +42,18 @@ pub(in crate::cli) struct BenchArguments {
     /// Exit with 4 where a median, a rate or a size is so many times worse than the baseline's, such as 1.5.
     #[arg(long, value_name = "RATIO", requires = "baseline", value_parser = ratio)]
     fail_above: Option<f64>,
-    /// How it is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A table for people.
-    Text,
-    /// JSON for scripts.
-    Json,
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() || time > TIME_MAX => {
+            Err("must be more than 0s, and at most 10m".to_owned())
+        }
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
 }
 
 fn ratio(text: &str) -> Result<f64, String> {
@@ -63,11 +64,6 @@ fn ratio(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(arguments: BenchArguments) -> Result<(), CliError> {
-    if arguments.time.is_zero() || arguments.time > TIME_MAX {
-        return Err(CliError::Config(vec![
-            "--time must be more than 0s, and at most 10m".to_owned(),
-        ]));
-    }
     let options = Options {
         component: match arguments.component {
             Some(component) => component,
@@ -84,16 +80,14 @@ pub(super) fn run(arguments: BenchArguments) -> Result<(), CliError> {
     drop(progress);
     let now = measured.map_err(failed)?;
     if let Some(before) = before.as_ref().filter(|before| before.plugin != now.plugin) {
-        let said = format!(
-            "the baseline is of the plugin `{}`, and this is `{}`",
-            before.plugin, now.plugin
-        );
-        return Err(CliError::Config(vec![said]));
+        let (theirs, ours) = (&before.plugin, &now.plugin);
+        return Err(anyhow!("the baseline is of the plugin `{theirs}`, and this is `{ours}`").into());
     }
     let rows = rows(&now, before.as_ref());
-    match arguments.format {
-        Format::Text => out::write(text(&now, before.as_ref(), &rows))?,
-        Format::Json => out::line(format_args!("{:#}", as_json(&now, before.as_ref(), &rows)))?,
+    if arguments.json {
+        out::line(format_args!("{:#}", as_json(&now, before.as_ref(), &rows)))?;
+    } else {
+        out::write(text(&now, before.as_ref(), &rows))?;
     }
     if let Some(file) = arguments.save {
         let measurement = serde_json::to_string_pretty(&now).context("the measurement is no JSON")?;
@@ -111,21 +105,19 @@ pub(super) fn run(arguments: BenchArguments) -> Result<(), CliError> {
 
 /// Reads what `--save` wrote.
 fn baseline(file: &Path) -> Result<Measurement, CliError> {
-    let broken = |why: &dyn std::fmt::Display| {
-        let said = format!("{}: {why}; `--save` writes a baseline", file.display());
-        CliError::Config(vec![said])
-    };
+    let broken =
+        |why: &dyn std::fmt::Display| anyhow!("{}: {why}; `--save` writes a baseline", file.display());
     let text = std::fs::read_to_string(file).map_err(|error| broken(&error))?;
-    serde_json::from_str(&text).map_err(|error| broken(&error))
+    Ok(serde_json::from_str(&text).map_err(|error| broken(&error))?)
 }
 
 fn failed(error: BenchError) -> CliError {
     match error {
         BenchError::Test(error) => refused(error),
-        BenchError::Case(_) | BenchError::Attach { .. } | BenchError::NoCase(_) => {
-            CliError::Config(vec![error.to_string()])
+        BenchError::Attach { .. } => CliError::Config(vec![error.to_string()]),
+        BenchError::Case(_) | BenchError::NoCase(_) | BenchError::Call(_) | BenchError::Machine(_) => {
+            CliError::Failed(error.into())
         }
-        BenchError::Call(_) | BenchError::Machine(_) => CliError::Failed(error.into()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::Args;
 use selvedge_plugin::Grants;
 use selvedge_plugin::value::safe;
@@ -25,8 +26,9 @@ pub(in crate::cli) struct BuildArguments {
 
 pub(super) fn run(arguments: BuildArguments) -> Result<(), CliError> {
     let built = build::build(&arguments.dir, arguments.dist.as_deref()).map_err(|error| match error {
-        BuildError::Unwritten { .. } | BuildError::Unread { .. } => CliError::Failed(error.into()),
-        error => CliError::Config(vec![error.to_string()]),
+        BuildError::Manifest { .. } | BuildError::NotAPlugin(_) => CliError::Config(vec![error.to_string()]),
+        // Its cause is in it already.
+        error => anyhow!("{error}").into(),
     })?;
     let (plugin, file) = (&built.plugin, built.file.display());
     let stages: Vec<&str> = plugin.stages.iter().map(|stage| stage.name()).collect();

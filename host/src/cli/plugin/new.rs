@@ -88,10 +88,10 @@ pub(super) fn run(arguments: NewArguments) -> Result<(), CliError> {
     let stages: Vec<Stage> = stages.into_iter().map(Stage::from).collect();
     let dir = new::project(&into, &name, &stages, lang.into());
     let dir = dir.map_err(|error| match error {
-        NewError::Name(_) | NewError::NoTemplate(_) | NewError::Twice(_) | NewError::There(_) => {
-            CliError::Config(vec![error.to_string()])
+        NewError::Name(_) | NewError::NoTemplate(_) | NewError::Twice(_) => {
+            CliError::Usage(error.to_string())
         }
-        NewError::Unwritten { .. } => CliError::Failed(error.into()),
+        NewError::There(_) | NewError::Unwritten { .. } => CliError::Failed(error.into()),
     })?;
     let shown = shown(&dir);
     out::line(format_args!(

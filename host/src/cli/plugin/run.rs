@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use selvedge_plugin::Limits;
-use selvedge_plugin::cases::Case;
+use selvedge_plugin::cases::{Case, CaseError};
 
 use super::test::refused;
-use crate::author::{self, report};
+use crate::author::{self, TestError, report};
 use crate::cli::{CliError, executor, out};
 use crate::config::State;
+
+/// The options that name a file, each by the name that the file has in a case.
+const OPTIONS: [&str; 9] = [
+    "request", "config", "allow", "headers", "parts", "labels", "text", "chunks", "events",
+];
 
 /// Arguments of `plugin run`. The files are those of a golden case, of any name.
 #[derive(Debug, Args)]
@@ -62,25 +67,37 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), CliError> {
     let cache = State::default().dir.join("plugins");
     let outcome = executor()?
         .block_on(author::try_out(&component, &case, &cache))
-        .map_err(refused)?;
+        .map_err(|error| unmet(error, own.path()))?;
     if is_json {
         out::line(format_args!("{:#}", report::case_json(&outcome)))?;
     } else {
         out::write(report::run_text(&outcome, &Limits::default()))?;
     }
-    match outcome.found.codes.first() {
+    match outcome.found.codes.first().map(String::as_str) {
         None => Ok(()),
-        Some(code) => Err(anyhow::anyhow!("the plugin gave no answer ({code})").into()),
+        Some("refused") => Err(CliError::Config(vec!["the configuration is refused".to_owned()])),
+        Some(code) => Err(anyhow!("the plugin gave no answer ({code})").into()),
     }
+}
+
+/// Why there was no call. A file that nobody named is told as the option that names it, and not by the place where it was looked for.
+fn unmet(error: TestError, own: &Path) -> CliError {
+    let (file, why) = match &error {
+        TestError::Case(CaseError::File { file, why }) if file.starts_with(own) => (file, why),
+        _ => return refused(error),
+    };
+    let mut told = why.replace("`scores.json`", "`--case` with `scores.json`");
+    for name in OPTIONS {
+        told = told.replace(&format!("`{name}.json`"), &format!("`--{name}`"));
+    }
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    anyhow!("--{name}: {told}").into()
 }
 
 /// The case that the arguments come to.
 fn case(arguments: RunArguments, own: &Path) -> Result<Case, CliError> {
     if let Some(dir) = arguments.case.as_ref().filter(|dir| !dir.is_dir()) {
-        return Err(CliError::Config(vec![format!(
-            "--case {}: there is no such folder",
-            dir.display()
-        )]));
+        return Err(anyhow!("--case {}: there is no such folder", dir.display()).into());
     }
     let mut request = arguments.request;
     if request.as_deref() == Some("-".as_ref()) {
@@ -88,24 +105,25 @@ fn case(arguments: RunArguments, own: &Path) -> Result<Case, CliError> {
         take_input(&file).context("the body cannot be taken from standard input")?;
         request = Some(file);
     }
-    let named = [
-        ("request.json", request),
-        ("config.json", arguments.config),
-        ("allow.json", arguments.allow),
-        ("headers.json", arguments.headers),
-        ("parts.json", arguments.parts),
-        ("labels.json", arguments.labels),
-        ("text.json", arguments.text),
-        ("chunks.json", arguments.chunks),
-        ("events.json", arguments.events),
+    let files = [
+        request,
+        arguments.config,
+        arguments.allow,
+        arguments.headers,
+        arguments.parts,
+        arguments.labels,
+        arguments.text,
+        arguments.chunks,
+        arguments.events,
     ];
-    let named = named
-        .into_iter()
-        .filter_map(|(name, file)| Some((name.to_owned(), file?)));
+    let named = OPTIONS
+        .iter()
+        .zip(files)
+        .filter_map(|(name, file)| Some((format!("{name}.json"), file?)));
     let named: BTreeMap<String, PathBuf> = named.collect();
     // A folder that is not there has no files.
     let dir = arguments.case.unwrap_or_else(|| own.join("case"));
-    Case::of(dir, named).map_err(|error| CliError::Config(vec![error.to_string()]))
+    Case::of(dir, named).map_err(|error| CliError::Failed(error.into()))
 }
 
 fn take_input(file: &Path) -> std::io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use selvedge_plugin::{Limits, Manifest};
 
@@ -65,8 +65,8 @@ pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
 /// A plugin that may not run is refused as a configuration with it would be.
 pub(super) fn refused(error: TestError) -> CliError {
     match error {
-        TestError::Sandbox(_) => CliError::Failed(error.into()),
-        error => CliError::Config(vec![error.to_string()]),
+        TestError::Plugin { .. } => CliError::Config(vec![error.to_string()]),
+        error => CliError::Failed(error.into()),
     }
 }
 
@@ -74,18 +74,15 @@ pub(super) fn refused(error: TestError) -> CliError {
 pub(super) fn component(dir: &Path) -> Result<PathBuf, CliError> {
     let file = dir.join("manifest.json");
     let unread = |why: &dyn std::fmt::Display| {
-        let said = format!("{}: {why}; name the component with --component", file.display());
-        CliError::Config(vec![said])
+        format!("{}: {why}; name the component with --component", file.display())
     };
-    let text = std::fs::read_to_string(&file).map_err(|error| unread(&error))?;
-    let manifest = Manifest::read(text.as_bytes()).map_err(|why| unread(&why))?;
+    let text = std::fs::read_to_string(&file).map_err(|error| anyhow!(unread(&error)))?;
+    let manifest = Manifest::read(text.as_bytes()).map_err(|why| CliError::Config(vec![unread(&why)]))?;
     let name = format!("{}.wasm", manifest.name);
     let places = [dir.join("dist"), dir.join("../dist")].map(|dist| dist.join(&name));
     let found = places.iter().find(|place| place.is_file());
     found.cloned().ok_or_else(|| {
         let [first, second] = places.map(|place| place.display().to_string());
-        CliError::Config(vec![format!(
-            "there is no component at {first} or {second}: build the plugin first"
-        )])
+        anyhow!("there is no component at {first} or {second}: build the plugin first").into()
     })
 }
