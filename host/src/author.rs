@@ -17,7 +17,7 @@ use selvedge_plugin::cases::{Case, CaseError, Found};
 use selvedge_plugin::spent::Tally;
 use selvedge_plugin::symbols::{self, Frame};
 use selvedge_plugin::{
-    AttachOptions, Attachment, Clock, Limits, LoadError, Plugin, Sandbox, SandboxOptions, Spent, Stage, Start,
+    AttachOptions, Attachment, Limits, LoadError, Plugin, Sandbox, SandboxOptions, Spent, Stage, Start,
 };
 use serde_json::{Value, json};
 
@@ -232,7 +232,7 @@ impl Workbench {
         limits: Limits,
     ) -> Result<Outcome, TestError> {
         let stubs = Stubs::read(cases, case).map_err(TestError::Stubs)?;
-        let calls = stubs.calls.clone();
+        let (calls, stores) = (stubs.calls.clone(), stubs.stores.clone());
         let plugin = self.plugin(sandbox, &stubs)?;
         let time_max = match case.stages(&plugin)?.as_slice() {
             [Stage::Observe] => limits.observe_time,
@@ -240,6 +240,8 @@ impl Workbench {
         };
         let (found, took, mut tally) = match attach(sandbox, &plugin, case.config()?, stubs, limits).await {
             Ok(Attached { attachment, spent }) => {
+                // The manifest's self-test may have left something in them.
+                stores.begin();
                 let begun = Instant::now();
                 let found = case.run(&attachment, self.journals.path()).await?;
                 let took = begun.elapsed();
@@ -257,10 +259,16 @@ impl Workbench {
             true => Vec::new(),
             false => symbols::locate(&self.bytes, std::mem::take(&mut tally.trap)),
         };
-        let (found, notes) = match calls {
+        let (mut found, notes) = match &calls {
             Some(calls) => (calls.told(found), calls.unanswered()),
             None => (found, Vec::new()),
         };
+        if let Some(kv) = stores.told() {
+            if calls.is_none() {
+                found.value = json!({ "answer": found.value });
+            }
+            found.value["kv"] = kv;
+        }
         Ok(Outcome {
             name: case.name(),
             found,
@@ -316,7 +324,7 @@ async fn attach(
         start: Start::Snapshot,
         reuse: 1,
         spent: Some(Arc::clone(&spent)),
-        clock: Some(Clock::default()),
+        clock: Some(stubs.clock),
     };
     let attachment = sandbox.attach(plugin, options).await?;
     // The comparison with a fresh instance has called it as well.

@@ -5,28 +5,35 @@
 //!   "headers": ["x-tenant"], "bodies": true, "journals": ["training"],
 //!   "http": [{ "method": "GET", "url": "https://api.example/v1", "status": 200, "body": { "ok": true } }],
 //!   "secrets": { "TOKEN": "a value" },
-//!   "models": { "spam": { "labels": [[["spam", 0.9], ["ham", 0.1]]] }, "minilm": { "embeddings": [[0.1, 0.2]] }, "slow": { "error": "busy" } },
-//!   "kv": ["sessions"]
+//!   "models": {
+//!     "spam": { "labels": [[["spam", 0.9], ["ham", 0.1]]] }, "minilm": { "embeddings": [[0.1, 0.2]] }, "slow": { "error": "busy" },
+//!     "scorer": { "tensors": [{ "name": "logits", "element": "Float32", "shape": [1, 2], "values": [0.1, 0.9] }] }
+//!   },
+//!   "kv": { "sessions": { "a": "a value" } }
 //! }
 //! ```
 //!
-//! A model gives the same whatever it is asked, one entry an input, the last one for all beyond. Stores are empty at the
-//! start of each case. Of other servers, `calls` has the answers; an address alone, without a path, is granted and never answers.
+//! A model gives the same whatever it is asked, one entry an input, the last one for all beyond; tensors are those of `tensor`, all
+//! of them each time. Of stores, `store` says what is in them at the start of each case. Of other servers, `calls` has the answers; an
+//! address alone, without a path, is granted and never answers.
 
-use std::collections::{BTreeMap, HashMap};
+mod store;
+mod tensor;
+
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use selvedge_plugin::cases::Case;
-use selvedge_plugin::kv::{Deed, Done};
 use selvedge_plugin::value::{Label, Output};
-use selvedge_plugin::{
-    Caller, Grants, ModelAnswer, ModelFailure, ModelInput, Models, Origin, StoreAnswer, StoreFailure, Stores,
-};
+use selvedge_plugin::{Caller, Clock, Grants, ModelAnswer, ModelFailure, ModelInput, Models, Origin};
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::tensor::Named;
 use super::calls::{Calls, Stub};
+
+pub use store::Memory;
 
 /// What a plugin is granted in a case.
 #[derive(Debug, Default)]
@@ -37,6 +44,10 @@ pub struct Stubs {
     pub grants: Grants,
     /// Headers that it may read.
     pub headers: Vec<String>,
+    /// The stores that it may open.
+    pub stores: Memory,
+    /// The case's clocks, by which what is kept is over.
+    pub clock: Clock,
 }
 
 /// `allow.json`.
@@ -49,7 +60,7 @@ struct Allow {
     http: Vec<Value>,
     secrets: BTreeMap<String, String>,
     models: BTreeMap<String, Answer>,
-    kv: Vec<String>,
+    kv: Value,
 }
 
 /// What a model gives.
@@ -58,6 +69,7 @@ struct Allow {
 enum Answer {
     Labels(Vec<Vec<(String, f32)>>),
     Embeddings(Vec<Vec<f32>>),
+    Tensors(Vec<Named>),
     Error(Failure),
 }
 
@@ -101,6 +113,8 @@ impl Stubs {
             }
         }
         let calls = (!answers.is_empty()).then(|| Calls::new(answers));
+        let clock = Clock::default();
+        let (kv, stores) = Memory::read(allow.kv, &clock).map_err(|why| broken(&why))?;
         Ok(Self {
             headers: allow.headers,
             grants: Grants {
@@ -108,13 +122,15 @@ impl Stubs {
                 caller: calls.clone().map(|calls| Arc::new(calls) as Arc<dyn Caller>),
                 models: allow.models.keys().cloned().collect(),
                 runner: Some(Arc::new(Said(allow.models))),
-                kv: allow.kv,
-                stores: Some(Arc::new(Memory::default())),
+                kv,
+                stores: Some(Arc::new(stores.clone())),
                 secrets: allow.secrets,
                 journals: allow.journals,
                 bodies: allow.bodies,
             },
             calls,
+            stores,
+            clock,
         })
     }
 }
@@ -128,11 +144,7 @@ impl Models for Said {
         Box::pin(async move {
             let count = match &input {
                 ModelInput::Texts(texts) => texts.len(),
-                ModelInput::Tensors(_) => {
-                    return Err(ModelFailure::InvalidInput(
-                        "no case has tensors for a model".to_owned(),
-                    ));
-                }
+                ModelInput::Tensors(_) => 1,
             };
             let label = |(name, score)| Label { name, score };
             Ok(match answer? {
@@ -142,6 +154,10 @@ impl Models for Said {
                         .collect(),
                 ),
                 Answer::Embeddings(vectors) => Output::Embeddings(repeated(vectors, count).collect()),
+                Answer::Tensors(named) => {
+                    let tensors = named.into_iter().map(|named| (named.name, named.tensor));
+                    Output::Tensors(tensors.collect())
+                }
                 Answer::Error(failure) => return Err(failed(failure)),
             })
         })
@@ -161,50 +177,5 @@ fn failed(failure: Failure) -> ModelFailure {
         Failure::Deadline => ModelFailure::Deadline(std::time::Duration::from_millis(500)),
         Failure::NotFound => ModelFailure::NotFound,
         Failure::Backend => ModelFailure::Failed("the case says so".to_owned()),
-    }
-}
-
-/// Stores in memory. Nothing is over its time before the case is.
-#[derive(Default)]
-struct Memory(Mutex<HashMap<(String, String), Vec<u8>>>);
-
-impl Stores for Memory {
-    fn act(&self, store: &str, key: String, deed: Deed, bytes_max: u64) -> StoreAnswer {
-        let done = self.done(store, key, deed, bytes_max);
-        Box::pin(async move { done })
-    }
-}
-
-impl Memory {
-    fn done(&self, store: &str, key: String, deed: Deed, bytes_max: u64) -> Result<Done, StoreFailure> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (store.to_owned(), key);
-        let (value, done) = match deed {
-            Deed::Get => return Ok(Done::Value(kept.get(&place).map(|value| value.clone().into()))),
-            Deed::Delete => {
-                kept.remove(&place);
-                return Ok(Done::Nothing);
-            }
-            Deed::Set(value, _) => (value.to_vec(), Done::Nothing),
-            Deed::Increment(delta, _) => {
-                let before = kept
-                    .get(&place)
-                    .map_or("0".into(), |value| String::from_utf8_lossy(value));
-                let before: i64 = before
-                    .parse()
-                    .map_err(|_| StoreFailure::Unavailable("the value is no number".to_owned()))?;
-                let number = before.saturating_add(delta);
-                (number.to_string().into_bytes(), Done::Number(number))
-            }
-        };
-        let others = kept
-            .iter()
-            .filter(|(known, _)| known.0 == store && **known != place);
-        let taken: usize = others.map(|((_, key), value)| key.len() + value.len() + 64).sum();
-        if (taken + place.1.len() + value.len() + 64) as u64 > bytes_max {
-            return Err(StoreFailure::Quota);
-        }
-        kept.insert(place, value);
-        Ok(done)
     }
 }

@@ -58,7 +58,7 @@ fn the_standard_plugins_pass_their_cases_as_they_are() {
         ("filetype", 10),
         ("guard", 8),
         ("guard-model", 11),
-        ("retrieve", 9),
+        ("retrieve", 10),
     ] {
         let dir = text(&root().join("plugins").join(plugin));
         let (code, out, error) = run(&["plugin", "test", &dir]);

@@ -156,6 +156,66 @@ fn other_servers_answer_as_the_case_says() {
 }
 
 #[test]
+fn models_give_tensors_and_stores_hold_what_the_case_says_and_are_looked_at_afterwards() {
+    let logits = json!({ "name": "logits", "element": "Float32", "shape": [1, 2], "values": [0.25, -1] });
+    let allow = json!({
+        "secrets": { "S": "a value" },
+        "models": {
+            "scorer": { "tensors": [logits] },
+            "spam": { "labels": [[["spam", 0.9]]] },
+            "slow": { "error": "busy" },
+        },
+        "kv": {
+            "mine": {
+                "a": "1", "n": 41,
+                "gone": { "value": "x", "ttl_ms": 0 }, "soon-gone": { "value": "y", "ttl_ms": 60_000 },
+            },
+            "other": {},
+        },
+    });
+    let input = json!({ "x": { "shape": [1], "i64": [7] } });
+    let steps = json!([
+        { "run": ["scorer", input] }, { "run": ["spam", input] }, { "run": ["slow", input] },
+        { "classify": ["scorer", ["a"]] },
+        { "kv-get": ["mine", "a"] }, { "kv-get": ["mine", "gone"] }, { "kv-get": ["mine", "soon-gone"] },
+        { "kv-increment": ["mine", "n", 1] }, { "kv-set": ["other", "b", "2", 1500] }, { "kv-delete": ["mine", "a"] },
+    ]);
+    let folder = Folder::new(&[("a", json!({ "steps": steps }), &[("allow.json", allow)])]);
+    let (code, out, error) = folder.test("probe", &["--json", "--update"]);
+    assert_eq!(code, 0, "{out}{error}");
+    let report = told(&out);
+    let found = &case(&report, "a")["found"];
+    let message = found["answer"]["reject"]["message"].as_str();
+    let came = told(message.unwrap_or_else(|| panic!("{found}")));
+    let tensor = &came[0]["tensors"][0];
+    assert_eq!(
+        (&tensor["name"], &tensor["shape"], &tensor["head"]),
+        (&json!("logits"), &json!([1, 2]), &json!([0.25, -1.0]))
+    );
+    for place in [1, 3] {
+        assert!(came[place].to_string().contains("invalid-input"), "{came}");
+    }
+    assert_eq!(came[2], "busy");
+    let values = came.as_array().expect("a list")[4..].to_vec();
+    let wanted =
+        json!([{ "value": "1" }, { "value": null }, { "value": "y" }, { "number": 42 }, "done", "done"]);
+    assert_eq!(Value::from(values), wanted);
+    let kept = json!({
+        "mine": { "n": "42", "soon-gone": { "value": "y", "ttl_ms": 60_000 } },
+        "other": { "b": { "value": "2", "ttl_ms": 1500 } },
+    });
+    assert_eq!(found["kv"], kept, "{found}");
+    assert_eq!(folder.test("probe", &[]).0, 0);
+    // What is in them afterwards is part of what is expected.
+    let mut expected = found.clone();
+    expected["kv"]["mine"]["n"] = json!("43");
+    let file = folder.path().join("cases/a/expected.json");
+    std::fs::write(file, expected.to_string()).expect("written");
+    let (code, out, _) = folder.test("probe", &[]);
+    assert!(code == 4 && out.contains("+      \"n\": \"42\""), "{out}");
+}
+
+#[test]
 fn junit_has_the_numbers_and_what_was_logged() {
     let folder = Folder::new(&[("panics", json!({ "validate": "panic" }), &[])]);
     let file = folder.path().join("junit.xml");
@@ -274,6 +334,18 @@ fn what_a_case_may_not_say_is_told_with_its_place() {
             "allow.json",
             json!({ "http": [{ "url": "https://a.b/", "stauts": 1 }] }),
             ["http[0]", "stauts"],
+        ),
+        (
+            "label",
+            "allow.json",
+            json!({ "kv": { "sessions": { "a": [1] } } }),
+            ["allow.json", "`kv.sessions.a`"],
+        ),
+        (
+            "label",
+            "allow.json",
+            json!({ "models": { "m": { "tensors": [{ "name": "x", "element": "F32", "shape": [1], "values": [1] }] } } }),
+            ["allow.json", "\"F32\" is no `element`"],
         ),
         (
             "label",

@@ -30,8 +30,14 @@ impl Default for Clock {
 }
 
 impl Clock {
+    /// The time since 1970 that the clock on the wall shows.
+    #[must_use]
+    pub fn wall(&self) -> Duration {
+        BEGIN.saturating_add(self.passed())
+    }
+
     /// Lets time pass, for both clocks.
-    pub(crate) fn pass(&self, time: Duration) {
+    pub fn pass(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.passed.fetch_add(nanos, Ordering::Relaxed);
     }
@@ -47,7 +53,7 @@ impl HostWallClock for Clock {
     }
 
     fn now(&self) -> Duration {
-        BEGIN.saturating_add(self.passed())
+        self.wall()
     }
 }
 
