@@ -20,6 +20,7 @@ mod far;
 mod frozen;
 mod generate;
 mod granted;
+mod granted_live;
 mod host;
 mod hostile;
 mod lifetime;
