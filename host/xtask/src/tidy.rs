@@ -74,6 +74,7 @@ pub(crate) fn check(root: &Root) -> Result<()> {
 fn findings(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     check_top(root, &mut found)?;
+    check_guide(&root.join("plugins"), &mut found)?;
     let mut files = Vec::new();
     for folder in ["host", "plugins"] {
         collect(&root.join(folder), &mut files)?;
@@ -96,6 +97,27 @@ fn check_top(root: &Path, found: &mut Vec<String>) -> Result<()> {
         if !name.starts_with('.') && name != "target" && !TOP.contains(&name.as_str()) {
             found.push(format!("{name}: the top level shows only {}", TOP.join(" ")));
         }
+    }
+    Ok(())
+}
+
+/// The author's guide has each of its examples word for word, and no other that is a whole plugin.
+fn check_guide(plugins: &Path, found: &mut Vec<String>) -> Result<()> {
+    let guide = fs::read_to_string(plugins.join("README.md"))?;
+    let mut count = 0;
+    for entry in fs::read_dir(plugins.join("guide/examples"))?.flatten() {
+        let example = fs::read_to_string(entry.path())?;
+        if !guide.contains(&format!("```rust\n{example}```\n")) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            found.push(format!("plugins/README.md: it does not show guide/examples/{name} as it is"));
+        }
+        count += 1;
+    }
+    let whole = guide.matches("\nexport!(Plugin);\n").count();
+    if whole != count {
+        found.push(format!(
+            "plugins/README.md: {whole} whole plugins in Rust, of which guide/examples has {count}"
+        ));
     }
     Ok(())
 }
