@@ -86,6 +86,8 @@ pub struct Outcome {
     pub instructions: Option<u64>,
     /// CPU time that a call may take.
     pub time_max: Duration,
+    /// Whether what it should come to was written anew.
+    pub updated: bool,
     /// What is to be said besides, such as a call of another server that the case has no answer for.
     pub notes: Vec<String>,
 }
@@ -133,6 +135,7 @@ pub async fn test(suite: &Suite) -> Result<Vec<Outcome>, TestError> {
         if suite.update && !outcome.passed() {
             case.expect(&outcome.found.value)?;
             outcome.expected = Some(outcome.found.value.clone());
+            outcome.updated = true;
         }
         outcomes.push(outcome);
     }
@@ -277,6 +280,7 @@ impl Workbench {
             tally,
             instructions: None,
             time_max,
+            updated: false,
             notes,
         })
     }

@@ -170,6 +170,11 @@ impl Attachment {
         self.waiting.reuse()
     }
 
+    /// Who wants to know what its calls take.
+    pub(crate) fn spent(&self) -> Option<&Spent> {
+        self.linked.identity.spent.as_deref()
+    }
+
     /// Whether the plugin exports a stage.
     #[must_use]
     pub fn has_stage(&self, stage: Stage) -> bool {

@@ -131,7 +131,7 @@ pub(crate) fn check_truth(wants: &Wants, imports: &[String]) -> Result<(), LoadE
     for (what, wanted, import) in named {
         let is_there = imports.iter().any(|name| unversioned(name) == import);
         if let Some(name) = wanted.first().filter(|_| !is_there) {
-            let what = format!("the {what} `{name}`");
+            let what = format!("the {what} `{}`", safe(name, NAME_LEN_SHOWN));
             return Err(LoadError::WantUntrue { what, import });
         }
     }

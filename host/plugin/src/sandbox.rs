@@ -161,7 +161,7 @@ impl Sandbox {
             .code
             .check(options.functions_max, options.function_size_max)?;
         check_imports(&plugin, grants)?;
-        link::check_truth(&plugin.manifest.wants, &plugin.imports)?;
+        check_truth(&plugin)?;
         link::check_wants(&plugin.name, &plugin.manifest.wants, grants)?;
         Ok(plugin)
     }
@@ -311,6 +311,15 @@ impl Sandbox {
 /// The first import that nothing grants, with the line that would grant it.
 pub fn check_imports(plugin: &Plugin, grants: &Grants) -> Result<(), LoadError> {
     link::check_imports(&plugin.name, &plugin.imports, grants)
+}
+
+/// Checks that a plugin's manifest wants nothing that its component never asks for.
+///
+/// # Errors
+///
+/// The first of it without its import.
+pub fn check_truth(plugin: &Plugin) -> Result<(), LoadError> {
+    link::check_truth(&plugin.manifest.wants, &plugin.imports)
 }
 
 /// The engine with the pooling allocator; where that cannot be had, without it and with a warning.

@@ -67,6 +67,16 @@ impl Spent {
         self.seen().trap = frames;
     }
 
+    /// The lines that were logged or printed since the last time that somebody took them, but for the first of them.
+    pub(crate) fn lines_after(&self, first: usize) -> Vec<String> {
+        self.seen().lines.get(first..).unwrap_or_default().to_vec()
+    }
+
+    /// How many lines that are.
+    pub(crate) fn lines_len(&self) -> usize {
+        self.seen().lines.len()
+    }
+
     /// What was counted since the last time; it begins anew.
     pub fn take(&self) -> Tally {
         std::mem::take(&mut *self.seen())

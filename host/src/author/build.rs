@@ -148,6 +148,7 @@ pub fn build(dir: &Path, dist: Option<&Path>) -> Result<Built, BuildError> {
     manifest::attach(&mut component, &text);
     let size_max = SandboxOptions::new(PathBuf::new()).component_size_max;
     let plugin = Plugin::read(&manifest.name, component.clone().into(), size_max)?;
+    selvedge_plugin::sandbox::check_truth(&plugin)?;
     let dist = dist.map_or_else(|| dir.join("dist"), Path::to_owned);
     let file = dist.join(format!("{}.wasm", manifest.name));
     let written = std::fs::create_dir_all(&dist).and_then(|()| std::fs::write(&file, &component));

@@ -26,7 +26,11 @@ pub fn text(outcomes: &[Outcome], limits: &Limits) -> String {
         .max()
         .unwrap_or(0);
     for outcome in outcomes {
-        let word = if outcome.passed() { "ok" } else { "FAILED" };
+        let word = match outcome.passed() {
+            _ if outcome.updated => "wrote",
+            true => "ok",
+            false => "FAILED",
+        };
         let name = &outcome.name;
         // Nothing is written that a String could refuse.
         writeln!(out, "{word:6}  {name:width$}  {}", shares(outcome, limits)).ok();
@@ -256,6 +260,7 @@ mod tests {
             },
             instructions: Some(1_234_567),
             time_max: Duration::from_millis(100),
+            updated: false,
             notes: vec!["a note".to_owned()],
         }
     }

@@ -67,9 +67,9 @@ pub(super) fn run(arguments: CheckArguments) -> Result<(), CliError> {
         generation.endpoints.len(),
         generation.models.len(),
     );
-    out::say(format_args!(
-        "{file}: all is well: {endpoints} endpoints, {models} models"
-    ));
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (endpoints, models) = (count(endpoints, "endpoint"), count(models, "model"));
+    out::say(format_args!("{file}: all is well: {endpoints}, {models}"));
     Ok(())
 }
 

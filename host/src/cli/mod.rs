@@ -131,10 +131,13 @@ fn list(errors: &[String]) -> String {
 /// Where it fails; the error has the exit code.
 pub fn run(arguments: Arguments) -> Result<(), CliError> {
     let format = arguments.log_format;
-    // What a plugin logs while it is measured would be most of what is measured.
-    let is_bench = matches!(&arguments.command, Command::Plugin(command) if command.is_bench());
-    if !matches!(arguments.command, Command::Serve(_)) && !is_bench {
-        telemetry::start(format, None);
+    match &arguments.command {
+        Command::Serve(_) => {}
+        // What a plugin logs while it is measured would be most of what is measured.
+        Command::Plugin(command) if command.is_bench() => {}
+        // What it logs is in the report.
+        Command::Plugin(_) => telemetry::start(format, None, "info,ort=warn,plugin=off"),
+        _ => telemetry::start(format, None, telemetry::LOGGED),
     }
     match arguments.command {
         Command::Serve(arguments) => serve::run(arguments, format),

@@ -27,7 +27,7 @@ pub(super) fn run(arguments: ServeArguments, format: LogFormat) -> Result<(), Cl
     let config = config(arguments.config)?;
     let executor = executor()?;
     let traces = traces(&config, executor.handle())?;
-    telemetry::start(format, traces.as_ref());
+    telemetry::start(format, traces.as_ref(), telemetry::LOGGED);
     let outcome = executor.block_on(serve(config));
     if let Some(traces) = traces {
         traces.end();

@@ -17,8 +17,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts the log, and traces where somebody takes them. Once a process.
-pub(super) fn start(format: LogFormat, traces: Option<&Traces>) {
+/// What is logged where `RUST_LOG` does not say. ONNX Runtime is talkative about what it optimised away.
+pub(super) const LOGGED: &str = "info,ort=warn";
+
+/// Starts the log of what `logged` says, and traces where somebody takes them. Once a process.
+pub(super) fn start(format: LogFormat, traces: Option<&Traces>, logged: &str) {
     // Of a line that cannot be written it would tell with `eprintln!`, on the same standard error, and that panics.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -35,20 +38,19 @@ pub(super) fn start(format: LogFormat, traces: Option<&Traces>) {
         traces.layer().with_filter(is_span)
     });
     let registry = tracing_subscriber::registry();
-    let logged = FilterFn::new(|metadata| !traces::is_told(metadata)).with_max_level_hint(LevelFilter::TRACE);
+    let lines_alone =
+        FilterFn::new(|metadata| !traces::is_told(metadata)).with_max_level_hint(LevelFilter::TRACE);
     // An error means that somebody started a log before us, which then serves.
     registry
-        .with(lines.with_filter(filter().and(logged)))
+        .with(lines.with_filter(filter(logged).and(lines_alone)))
         .with(spans)
         .try_init()
         .ok();
 }
 
 /// What is logged: never the spans, which say the same as the line of a request that is over.
-fn filter() -> EnvFilter {
-    // ONNX Runtime is talkative about what it optimised away.
-    let default = EnvFilter::new("info,ort=warn");
-    let filter = EnvFilter::try_from_default_env().unwrap_or(default);
+fn filter(logged: &str) -> EnvFilter {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logged));
     let without_spans = format!("{}=off", traces::TARGET).parse();
     match without_spans {
         Ok(directive) => filter.add_directive(directive),

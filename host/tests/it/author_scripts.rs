@@ -86,6 +86,23 @@ fn share_one_configuration(project: &Path, odd: &str) {
     }
 }
 
+/// Has a stream's plugin raise what is none of its failures, where a text says so, and adds a case of that.
+fn raise_in_python(project: &Path) {
+    let module = project.join("src/stream_postprocessor.py");
+    let text = std::fs::read_to_string(&module).expect("written");
+    let changed = text.replace(
+        "        return Action_Emit([",
+        "        if chunks[0].text == \"raise\":\n            {}[\"a\"]\n        return Action_Emit([",
+    );
+    assert_ne!(changed, text);
+    std::fs::write(&module, changed).expect("written");
+    let (from, to) = (project.join("cases/only"), project.join("cases/only-raises"));
+    std::fs::create_dir(&to).expect("made");
+    std::fs::copy(from.join("config.json"), to.join("config.json")).expect("copied");
+    std::fs::write(to.join("chunks.json"), r#"[[[0, "raise"]]]"#).expect("written");
+    std::fs::write(to.join("expected.json"), r#"{"failure":"exception"}"#).expect("written");
+}
+
 #[test]
 fn a_new_plugin_in_javascript_of_each_stage_and_of_several_builds_and_passes_its_cases_as_it_stands() {
     let projects = Projects::new();
@@ -112,10 +129,11 @@ fn new_plugins_in_python_build_and_pass_their_cases_as_they_stand() {
     // In an environment that is active nothing is installed twice. One configuration is enough, since each is compiled.
     let active = first.join(".venv");
     let second = projects.make("python", "stream");
+    raise_in_python(&second);
     build_and_test(
         &second,
         "componentize-py 0.25.1",
-        ("only", 1),
+        ("only", 2),
         &[("VIRTUAL_ENV", &active)],
     );
     assert!(!second.join(".venv").exists());

@@ -370,7 +370,7 @@ fn an_upstream_that_leads_back_to_its_node_is_not_asked_round_and_round() {
     let metrics = host.client().get("/metrics").text();
     let refused = metrics
         .lines()
-        .filter(|line| line.starts_with("selvedge_requests_total") && line.contains("status=\"508\""));
+        .filter(|line| line.starts_with("selvedge_requests_total") && line.contains("code=\"508\""));
     let refused: Vec<&str> = refused.collect();
     assert!(
         refused

@@ -109,7 +109,9 @@ fn check_guide(plugins: &Path, found: &mut Vec<String>) -> Result<()> {
         let example = fs::read_to_string(entry.path())?;
         if !guide.contains(&format!("```rust\n{example}```\n")) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            found.push(format!("plugins/README.md: it does not show guide/examples/{name} as it is"));
+            found.push(format!(
+                "plugins/README.md: it does not show guide/examples/{name} as it is"
+            ));
         }
         count += 1;
     }

@@ -1,5 +1,6 @@
 """Temperature scaling of scores, and when to abstain. Knows nothing of WIT."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,9 @@ class Calibration:
 
     def scaled(self, labels: list[tuple[str, float]]) -> list[tuple[str, float]]:
         """Scores to the power of one through the temperature, so that they add up to one (Guo et al. 2017, on the softmax)."""
-        powers = [(name, max(score, 1e-12) ** (1 / self.temperature)) for name, score in labels]
+        logs = [(name, math.log(max(score, 1e-12)) / self.temperature) for name, score in labels]
+        # The greatest becomes 1, so that a low temperature leaves more than zeros.
+        greatest = max((log for _, log in logs), default=0.0)
+        powers = [(name, math.exp(log - greatest)) for name, log in logs]
         total = sum(power for _, power in powers)
         return [(name, power / total) for name, power in powers]

@@ -28,7 +28,10 @@ def told(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
         except Err:
             raise
         except Exception as error:
-            raise failure("exception", "".join(traceback.format_exception(error))) from error
+            # Without the sources, which `format_exception` looks for in files that there are none of in the sandbox.
+            frames = traceback.walk_tb(error.__traceback__)
+            places = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}" for frame, line in frames]
+            raise failure("exception", "\n".join([f"{type(error).__name__}: {error}", *places])) from error
 
     return call
 

@@ -8,7 +8,7 @@ use selvedge_sdk::{Configured, Failure, Rejection, Request};
 
 #[derive(serde::Deserialize)]
 struct Config {
-    len_max: u64,
+    length_max: u64,
 }
 
 struct Plugin;
@@ -23,14 +23,14 @@ impl lifecycle::Guest for Plugin {
 
 impl validator::Guest for Plugin {
     fn validate(request: &Request) -> Result<Verdict, Failure> {
-        let Config { len_max } = CONFIG.get()?;
-        if request.body_len() <= *len_max {
+        let Config { length_max } = CONFIG.get()?;
+        if request.body_len() <= *length_max {
             return Ok(Verdict::Accept);
         }
         Ok(Verdict::Reject(Rejection {
             status: 413,
             code: "too-long".to_owned(),
-            message: format!("at most {len_max} bytes"),
+            message: format!("at most {length_max} bytes"),
             problems: Vec::new(),
         }))
     }

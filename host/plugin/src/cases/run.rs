@@ -10,6 +10,7 @@ use super::{Case, CaseError};
 use crate::attachment::Attachment;
 use crate::error::{CallError, Fault};
 use crate::inspect::Stage;
+use crate::spent::Spent;
 use crate::value::{
     Action, Chunk, Element, Finish, Output, Prompt, Rejection, Request, Step, StreamAction, Tensor, Usage,
     Verdict,
@@ -262,7 +263,7 @@ async fn stream(
     Ok(found)
 }
 
-/// What an observer wrote of the events: the lines of all its journals.
+/// What an observer made of the events: the lines of all its journals, and what it logged, where it did.
 async fn observe(
     attachment: &Attachment,
     case: &Case,
@@ -276,9 +277,13 @@ async fn observe(
     if journals.exists() {
         std::fs::remove_dir_all(journals).map_err(unread)?;
     }
+    let said_before = attachment.spent().map_or(0, Spent::lines_len);
     if let Err(error) = attachment.observe(&events).await {
         return Ok(Err(error));
     }
+    let said = attachment
+        .spent()
+        .map_or_else(Vec::new, |spent| spent.lines_after(said_before));
     let mut files = Vec::new();
     for folder in std::fs::read_dir(journals).into_iter().flatten().flatten() {
         let names = std::fs::read_dir(folder.path()).map_err(unread)?.flatten();
@@ -291,7 +296,11 @@ async fn observe(
         let text = std::fs::read_to_string(&file).map_err(unread)?;
         lines.extend(text.lines().map(|line| body_json(line.as_bytes())));
     }
-    Ok(Ok(json!({ "lines": lines })))
+    let mut found = json!({ "lines": lines });
+    if !said.is_empty() {
+        found["log"] = json!(said);
+    }
+    Ok(Ok(found))
 }
 
 fn rejection_json(rejection: &Rejection) -> Value {

@@ -34,6 +34,9 @@ pub(in crate::cli) struct TestArguments {
 }
 
 pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
+    if arguments.component.is_none() {
+        warn_of_age(&arguments.dir);
+    }
     let suite = Suite {
         component: match arguments.component {
             Some(component) => component,
@@ -59,6 +62,28 @@ pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
     match failed {
         0 => Ok(()),
         count => Err(CliError::PluginTests(count)),
+    }
+}
+
+/// Says so where the component in the plugin's own folder is older than what it is built from: its cases would prove nothing.
+fn warn_of_age(dir: &Path) {
+    let changed = |file: &Path| std::fs::metadata(file).and_then(|found| found.modified()).ok();
+    let files = |folder: &str| {
+        std::fs::read_dir(dir.join(folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+    };
+    let built = files("dist").filter_map(|file| changed(&file.path())).max();
+    let sources = files("src")
+        .map(|file| file.path())
+        .chain([dir.join("manifest.json")]);
+    let newer = sources.filter(|file| built.is_some_and(|built| changed(file) > Some(built)));
+    for file in newer.take(1) {
+        out::say(format_args!(
+            "warning: {} is newer than the component: `selvedge plugin build` first",
+            file.display()
+        ));
     }
 }
 
