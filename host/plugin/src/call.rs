@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use addr2line::demangle_auto;
 use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 
@@ -14,6 +15,9 @@ use crate::value::{Request, cut, safe};
 
 /// Frames of a trap's backtrace that go into its message.
 const FRAMES_MAX: usize = 6;
+
+/// Bytes of a function's name in it.
+const NAME_LEN_MAX: usize = 120;
 
 /// A store with every limit armed. Instantiation already runs the plugin's code, so it comes after this.
 pub(crate) fn store(engine: &wasmtime::Engine, state: State) -> Store<State> {
@@ -170,7 +174,7 @@ fn backtrace(error: &wasmtime::Error) -> String {
         .iter()
         .filter_map(|frame| frame.func_name())
         .take(FRAMES_MAX)
-        .map(|name| safe(name, 120))
+        .map(|name| safe(&demangle_auto(name.into(), None), NAME_LEN_MAX))
         .collect();
     if names.is_empty() {
         String::new()

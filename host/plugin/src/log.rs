@@ -97,12 +97,6 @@ impl Log {
         now.request = None;
     }
 
-    /// Takes a line of `len` bytes out of what may still be logged: how much of it, and whether it is the last. None where
-    /// nothing is left.
-    pub(crate) fn take(&self, len: usize) -> Option<(usize, bool)> {
-        self.now().take(len)
-    }
-
     /// Bytes that were logged, for the request that there is now.
     pub(crate) fn used(&self) -> usize {
         self.identity.limits.log.saturating_sub(self.now().left)
@@ -111,11 +105,16 @@ impl Log {
     /// Says what the plugin asked an import for and is not granted, and which key of `allow` would grant it; as far as it may log,
     /// since it may ask a million times. All are counted.
     pub(crate) fn deny(&self, import: &'static str, what: &str) {
-        let identity = &self.identity;
-        identity.count_denial(import);
-        if let Some((len, _)) = self.take(what.len()) {
-            let (plugin, endpoint, what) = (&*identity.plugin, &*identity.endpoint, safe(what, len));
-            tracing::warn!(target: "plugin", plugin, endpoint, what, "it is not granted (`allow = {{ {import} = [..] }}`)");
+        self.identity.count_denial(import);
+        let (taken, request) = {
+            let mut now = self.now();
+            (now.take(what.len()), now.request.clone())
+        };
+        if let Some((len, _)) = taken {
+            let id = request.as_ref().map_or("", |request| request.id.as_str());
+            let what = safe(what, len);
+            let line = format!("`{what}` is not granted (`allow = {{ {import} = [..] }}`)");
+            Level::Warn.emit(&self.identity, id, &line);
         }
     }
 

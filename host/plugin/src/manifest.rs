@@ -17,6 +17,12 @@ pub const API: &str = "0.1";
 /// Bytes of what is cited of a manifest, and of what is said against it.
 const CITED_LEN_MAX: usize = 1 << 10;
 
+/// Names of metrics that a manifest may declare.
+const METRICS_MAX: usize = 64;
+
+/// Bytes of such a name.
+const METRIC_LEN_MAX: usize = 64;
+
 /// Puts a manifest into a component that has none, as its last section.
 pub fn attach(component: &mut Vec<u8>, manifest: &str) {
     let section = wasm_encoder::CustomSection {
@@ -82,7 +88,25 @@ impl Manifest {
                 safe(&manifest.api, CITED_LEN_MAX)
             ));
         }
+        manifest.check_metrics()?;
         Ok(manifest)
+    }
+
+    /// Each name is a label of the node's metrics, which are never forgotten.
+    fn check_metrics(&self) -> Result<(), String> {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let is_name =
+            |name: &&String| (1..=METRIC_LEN_MAX).contains(&name.len()) && name.bytes().all(is_part);
+        if let Some(name) = self.metrics.iter().find(|name| !is_name(name)) {
+            let name = safe(name, CITED_LEN_MAX);
+            return Err(format!(
+                "`metrics`: `{name}` is no name: 1 to {METRIC_LEN_MAX} letters, digits, `_`, `.` and `-`"
+            ));
+        }
+        match self.metrics.len() {
+            0..=METRICS_MAX => Ok(()),
+            count => Err(format!("`metrics`: {count} names, at most {METRICS_MAX}")),
+        }
     }
 
     /// Checks that `config_schema`, where it has one, is a JSON Schema.

@@ -150,8 +150,10 @@ impl Hooks {
             let mut granted = identity.grants.http.iter();
             granted.find(|origin| origin.is_same(&wanted)).cloned()
         });
-        let may = self.phase != Phase::Configure;
-        let (Some(origin), Some(caller), true) = (granted, &identity.grants.caller, may) else {
+        if self.phase == Phase::Configure {
+            return Err(Error::HttpRequestDenied);
+        }
+        let (Some(origin), Some(caller)) = (granted, &identity.grants.caller) else {
             self.log.deny("http", &place(request.uri()));
             return Err(Error::HttpRequestDenied);
         };

@@ -8,6 +8,9 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::state::Identity;
 
+/// The greatest value of a histogram, above or below zero.
+const VALUE_MAX: f64 = 1e15;
+
 /// What a plugin records: only names that its manifest declares are there.
 pub(crate) struct Recorded(BTreeMap<String, Metric>);
 
@@ -36,9 +39,10 @@ impl Identity {
         metric.counter.get_or_init(made).increment(value);
     }
 
-    /// The plugin adds a value to a histogram. What is no finite number is dropped: the sum would be none for good.
+    /// The plugin adds a value to a histogram. One that is no number, or greater than any measurement, is dropped: the sum would be
+    /// none for good.
     pub(crate) fn record(&self, name: &str, value: f64) {
-        let Some(metric) = self.recorded.0.get(name).filter(|_| value.is_finite()) else {
+        let Some(metric) = self.recorded.0.get(name).filter(|_| value.abs() <= VALUE_MAX) else {
             return;
         };
         let (endpoint, plugin) = self.names();

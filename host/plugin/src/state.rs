@@ -26,6 +26,9 @@ use crate::ticker::TICK;
 use crate::value::Request;
 use crate::vocabulary::Vocabulary;
 
+/// Values for histograms that one call may record; more are dropped.
+const RECORDED_MAX: usize = 100;
+
 /// Who the plugin is and what it may have: one for each attachment, shared by its stores.
 pub(crate) struct Identity {
     pub(crate) plugin: Arc<str>,
@@ -116,6 +119,8 @@ pub(crate) struct Usage {
     brought_max: usize,
     answer: usize,
     fuel: u64,
+    /// Values that it recorded in this call.
+    recorded: usize,
 }
 
 impl State {
@@ -306,6 +311,7 @@ impl Usage {
             brought_max: 0,
             answer: 0,
             fuel: 0,
+            recorded: 0,
         };
         usage.begin(time_max);
         usage
@@ -366,6 +372,12 @@ impl Usage {
         self.brought_max = self.brought_max.max(len);
     }
 
+    /// Counts a value for a histogram. Whether it may be kept: the collector holds each until it sorts them.
+    pub(crate) fn may_record(&mut self) -> bool {
+        self.recorded = self.recorded.saturating_add(1);
+        self.recorded <= RECORDED_MAX
+    }
+
     /// Counts an answer's bytes.
     pub(crate) fn answered(&mut self, len: usize) {
         self.bring(len);
@@ -382,6 +394,7 @@ impl Usage {
         let ticks = time_max.as_micros().div_ceil(TICK.as_micros());
         self.ticks_most = self.ticks_most.max(self.ticks);
         self.ticks = 0;
+        self.recorded = 0;
         self.ticks_max = u64::try_from(ticks).unwrap_or(u64::MAX).max(1);
         self.time_max = time_max;
     }

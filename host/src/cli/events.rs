@@ -105,7 +105,7 @@ fn list(arguments: ListArguments) -> Result<(), CliError> {
     let found = database.run_blocking(move |connection| letters::list(connection, &filter, limit));
     let found = found.context("the events cannot be read")?;
     if arguments.which.json {
-        return out::line(format_args!("{:#}", json!(found)));
+        return out::json(&json!(found));
     }
     let lines = found.iter().map(line).collect::<String>();
     out::write(if lines.is_empty() { "none\n" } else { &lines })
@@ -145,7 +145,7 @@ fn show(arguments: ShowArguments) -> Result<(), CliError> {
     let found = found.context("the events cannot be read")?;
     let found =
         found.ok_or_else(|| anyhow!("there is no event {id}; `selvedge events list` has their numbers"))?;
-    out::line(format_args!("{:#}", json!(found)))
+    out::json(&json!(found))
 }
 
 /// What is done with events.

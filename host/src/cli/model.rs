@@ -70,7 +70,7 @@ fn list(arguments: ListArguments) -> Result<(), CliError> {
         })
         .collect();
     if arguments.json {
-        return out::line(format_args!("{:#}", Value::from(entries)));
+        return out::json(&Value::from(entries));
     }
     for entry in entries {
         let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();

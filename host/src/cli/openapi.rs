@@ -22,7 +22,7 @@ pub(super) struct OpenapiArguments {
 pub(super) fn run(arguments: OpenapiArguments) -> Result<(), CliError> {
     let config = config(arguments.config)?;
     let subject = subject(&config).map_err(CliError::Config)?;
-    out::line(format_args!("{:#}", openapi::describe(&subject)))
+    out::json(&openapi::describe(&subject))
 }
 
 /// What the document is made of, read from the disk; or all that cannot be read.

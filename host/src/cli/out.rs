@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use anyhow::anyhow;
+use serde_json::Value;
 
 use super::CliError;
 
@@ -31,6 +32,22 @@ pub(super) fn write(shown: impl Display) -> Result<(), CliError> {
 /// As [`write()`].
 pub(super) fn line(shown: impl Display) -> Result<(), CliError> {
     write(format_args!("{shown}\n"))
+}
+
+/// A JSON value over several lines. Of control characters JSON itself escapes those below U+0020 alone, and a terminal obeys others.
+///
+/// # Errors
+///
+/// As [`write()`].
+pub(super) fn json(shown: &Value) -> Result<(), CliError> {
+    let mut text = String::new();
+    for character in format!("{shown:#}\n").chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' => text += &format!("\\u{:04x}", u32::from(character)),
+            _ => text.push(character),
+        }
+    }
+    write(text)
 }
 
 /// Says a line on standard error. Where nobody hears it there is nobody to tell.

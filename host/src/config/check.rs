@@ -19,7 +19,7 @@ use super::{Auth, Config, ConfigError, Size};
 use crate::edge::ADMIN;
 use crate::router;
 
-/// Headers of a request's head at most, room for which is made with each.
+/// Headers of a request at most: the library makes a place for each of them with every request.
 const HEADERS_MAX: usize = 4096;
 
 /// Bytes that a request's head may have at most: the library reads into no less, and each connection may hold as much.

@@ -28,24 +28,48 @@ impl Kept {
     pub fn new(database: Database) -> Self {
         Self(database)
     }
+
+    /// What a deed comes to at a time. A store is full only of what is not over its time: else it is swept, pass by pass, between which
+    /// others' work is done.
+    async fn done(self, place: Place, deed: Deed, now: i64) -> Result<Done, StoreFailure> {
+        loop {
+            let (here, what) = (place.clone(), deed.clone());
+            let done = self
+                .run(move |connection| here.act(connection, what, now))
+                .await?;
+            if done != Err(StoreFailure::Quota) {
+                return done;
+            }
+            let here = place.clone();
+            let swept = self.run(move |connection| here.sweep(connection, now, SWEPT_MAX_FULL));
+            if swept.await? == 0 {
+                return done;
+            }
+        }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreFailure> {
+        let done = self.0.run(work).await;
+        done.map_err(|error| StoreFailure::Unavailable(error.to_string()))
+    }
 }
 
 impl Stores for Kept {
     fn act(&self, store: &str, key: String, deed: Deed, bytes_max: u64) -> StoreAnswer {
-        let (database, store) = (self.0.clone(), store.to_owned());
-        Box::pin(async move {
-            let place = Place {
-                store,
-                key,
-                bytes_max,
-            };
-            let done = database.run(move |connection| place.act(connection, deed)).await;
-            done.map_err(|error| StoreFailure::Unavailable(error.to_string()))?
-        })
+        let place = Place {
+            store: store.to_owned(),
+            key,
+            bytes_max,
+        };
+        Box::pin(self.clone().done(place, deed, now_ms()))
     }
 }
 
 /// A key of a store.
+#[derive(Clone)]
 struct Place {
     store: String,
     key: String,
@@ -54,8 +78,12 @@ struct Place {
 
 impl Place {
     /// What a deed comes to; where the store refuses it, nothing is changed.
-    fn act(&self, connection: &mut Connection, deed: Deed) -> rusqlite::Result<Result<Done, StoreFailure>> {
-        let now = now_ms();
+    fn act(
+        &self,
+        connection: &mut Connection,
+        deed: Deed,
+        now: i64,
+    ) -> rusqlite::Result<Result<Done, StoreFailure>> {
         match deed {
             Deed::Get => Ok(Ok(Done::Value(self.value(connection, now)?.map(Bytes::from)))),
             Deed::Delete => {
@@ -88,54 +116,45 @@ impl Place {
             .optional()
     }
 
-    /// Puts another value in a key's place, made of the one before, in one step. Without a time it is kept for good. Where the store is
-    /// full, it is full of what is not over its time.
+    /// Puts another value in a key's place, made of the one before, in one step. Without a time it is kept for good. With it goes a
+    /// little of what is over its time, whether or not the value is taken.
     fn change(
         &self,
         connection: &mut Connection,
         now: i64,
         ttl_ms: Option<u64>,
-        make: impl Fn(Option<Vec<u8>>) -> Result<(Vec<u8>, Done), StoreFailure>,
+        make: impl FnOnce(Option<Vec<u8>>) -> Result<(Vec<u8>, Done), StoreFailure>,
     ) -> rusqlite::Result<Result<Done, StoreFailure>> {
-        sweep_any(connection, now)?;
-        self.sweep(connection, now, SWEPT_MAX)?;
-        loop {
-            let outcome = self.put(connection, now, ttl_ms, &make)?;
-            let full = outcome == Err(StoreFailure::Quota);
-            if !full || self.sweep(connection, now, SWEPT_MAX_FULL)? == 0 {
-                return Ok(outcome);
-            }
-        }
-    }
-
-    fn put(
-        &self,
-        connection: &mut Connection,
-        now: i64,
-        ttl_ms: Option<u64>,
-        make: impl Fn(Option<Vec<u8>>) -> Result<(Vec<u8>, Done), StoreFailure>,
-    ) -> rusqlite::Result<Result<Done, StoreFailure>> {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (value, done) = match make(self.value(&transaction, now)?) {
+        let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.sweep(&transaction, now, SWEPT_MAX)?;
+        sweep_any(&transaction, now)?;
+        let attempt = transaction.savepoint()?;
+        let (value, done) = match make(self.value(&attempt, now)?) {
             Ok(made) => made,
             Err(failure) => return Ok(Err(failure)),
         };
         let expires = ttl_ms.map(|ttl| now.saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)));
-        transaction
+        attempt
             .prepare_cached(
                 "INSERT INTO kv (store, key, value, expires) VALUES (?, ?, ?, ?)
                  ON CONFLICT (store, key) DO UPDATE SET value = excluded.value, expires = excluded.expires",
             )?
             .execute(params![self.store, self.key, value, expires])?;
-        let taken: i64 = transaction
+        let taken: i64 = attempt
             .prepare_cached("SELECT bytes FROM kv_store WHERE store = ?")?
             .query_row([&self.store], |row| row.get(0))?;
-        if u64::try_from(taken).unwrap_or_default() > self.bytes_max {
-            // Dropped, the transaction leaves all as it was.
-            return Ok(Err(StoreFailure::Quota));
+        let has_room = u64::try_from(taken).unwrap_or_default() <= self.bytes_max;
+        // Dropped, the attempt leaves all as it was.
+        match has_room {
+            true => attempt.commit()?,
+            false => drop(attempt),
         }
         transaction.commit()?;
-        Ok(Ok(done))
+        Ok(if has_room {
+            Ok(done)
+        } else {
+            Err(StoreFailure::Quota)
+        })
     }
 
     /// Removes what is over its time in this store, so many rows at most. Gives how many there were.
@@ -168,7 +187,7 @@ mod tests {
     use selvedge_plugin::kv::{Deed, Done};
     use selvedge_plugin::{StoreFailure, Stores};
 
-    use super::Kept;
+    use super::{Kept, Place};
     use crate::state::Database;
 
     fn kept() -> (tempfile::TempDir, Kept) {
@@ -236,41 +255,53 @@ mod tests {
         other.expect("another store has room of its own");
     }
 
+    /// Does a deed at a time, in a store that may have so many bytes.
+    async fn at(
+        now: i64,
+        (kept, store, bytes_max): (&Kept, &str, u64),
+        key: &str,
+        deed: Deed,
+    ) -> Result<Done, StoreFailure> {
+        let place = Place {
+            store: store.to_owned(),
+            key: key.to_owned(),
+            bytes_max,
+        };
+        kept.clone().done(place, deed, now).await
+    }
+
     #[tokio::test]
     async fn a_store_full_of_what_is_over_its_time_has_room_whatever_others_left() {
         let (_dir, kept) = kept();
-        let gone = || Deed::Set(vec![b'x'; 100].into(), Some(0));
-        for count in 0..40 {
-            let other = kept.act("t", format!("{count}"), gone(), 1 << 20).await;
-            other.expect("kept");
+        let soon_over = || Deed::Set(vec![b'x'; 100].into(), Some(10));
+        for (store, rows) in [("t", 40), ("s", 2000)] {
+            for row in 0..rows {
+                let place = (&kept, store, 1 << 20);
+                at(0, place, &row.to_string(), soon_over()).await.expect("kept");
+            }
         }
-        for count in 0..2000 {
-            let of_this = kept.act("s", format!("{count}"), gone(), 1 << 20).await;
-            of_this.expect("kept");
-        }
-        let whole = Deed::Set(vec![b'x'; 900].into(), None);
-        assert_eq!(act(&kept, "a", whole).await, Ok(Done::Nothing));
+        let whole = || Deed::Set(vec![b'x'; 900].into(), None);
+        let full = at(9, (&kept, "s", 1000), "a", whole()).await;
+        assert_eq!(full, Err(StoreFailure::Quota), "nothing is over its time yet");
+        let taken = at(10, (&kept, "s", 1000), "a", whole()).await;
+        assert_eq!(taken, Ok(Done::Nothing));
+        let there = at(10, (&kept, "s", 1000), "a", Deed::Get).await;
+        assert_eq!(there, Ok(Done::Value(Some(vec![b'x'; 900].into()))));
     }
 
     #[tokio::test]
     async fn what_has_a_time_is_there_until_it_is_over() {
         let (_dir, kept) = kept();
-        act(&kept, "n", Deed::Increment(1, Some(60_000)))
-            .await
-            .expect("kept");
-        act(&kept, "a", Deed::Set("1".into(), Some(300)))
-            .await
-            .expect("kept");
-        assert_eq!(
-            act(&kept, "a", Deed::Get).await,
-            Ok(Done::Value(Some("1".into())))
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
-        assert_eq!(act(&kept, "a", Deed::Get).await, Ok(Done::Value(None)));
-        assert_eq!(
-            act(&kept, "n", Deed::Get).await,
-            Ok(Done::Value(Some("1".into())))
-        );
+        let place = (&kept, "s", 1000);
+        let number = at(0, place, "n", Deed::Increment(1, Some(60_000))).await;
+        assert_eq!(number, Ok(Done::Number(1)));
+        let text = at(0, place, "a", Deed::Set("1".into(), Some(300))).await;
+        assert_eq!(text, Ok(Done::Nothing));
+        let one = || Ok(Done::Value(Some("1".into())));
+        assert_eq!(at(299, place, "a", Deed::Get).await, one());
+        assert_eq!(at(300, place, "a", Deed::Get).await, Ok(Done::Value(None)));
+        assert_eq!(at(59_999, place, "n", Deed::Get).await, one());
+        assert_eq!(at(60_000, place, "n", Deed::Get).await, Ok(Done::Value(None)));
     }
 
     #[tokio::test]

@@ -296,6 +296,7 @@ mod tests {
             "selvedge_batch_tokens",
             "selvedge_model_info",
             "selvedge_plugin_count_total",
+            "selvedge_plugin_log_dropped_bytes_total",
             "selvedge_plugin_value",
         ];
         for name in told.iter().filter(|name| !shown_elsewhere.contains(name)) {

@@ -9,24 +9,25 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 /// The mark of this process: a pseudonym, which no other has.
-static MARK: LazyLock<String> = LazyLock::new(|| format!("selvedge-{:032x}", fastrand::u128(..)));
+static MARK: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let mark = HeaderValue::try_from(format!("selvedge-{:032x}", fastrand::u128(..)));
+    mark.unwrap_or(HeaderValue::from_static("selvedge"))
+});
 
 /// The mark as a header's value.
 #[must_use]
 pub fn mark() -> HeaderValue {
-    HeaderValue::from_str(&MARK).unwrap_or(HeaderValue::from_static("selvedge"))
+    MARK.clone()
 }
 
 /// Whether a request is one of this node's own.
 #[must_use]
 pub fn is_own(headers: &HeaderMap) -> bool {
     let values = headers.get_all(CDN_LOOP).into_iter();
-    let words = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','));
+    let words = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     words
-        .filter_map(|word| word.split(';').next())
-        .any(|name| name.trim() == *MARK)
+        .filter_map(|word| word.split(|byte| *byte == b';').next())
+        .any(|name| name.trim_ascii() == MARK.as_bytes())
 }
 
 #[cfg(test)]

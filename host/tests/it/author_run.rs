@@ -206,7 +206,6 @@ fn what_a_manifest_says_does_nothing_to_a_terminal() {
         "version": "1\u{9b}2J",
         "description": "\rnot its \u{7}words",
         "toolchain": "\u{1b}]0;title\u{7}",
-        "metrics": ["\u{1b}c"],
         "wants": { "models": ["\u{1b}[2J"] },
     });
     let bytes = guest::with_section("selvedge:manifest", manifest.to_string().as_bytes());
@@ -221,10 +220,14 @@ fn what_a_manifest_says_does_nothing_to_a_terminal() {
         "a\\u{1b}[31mb\\nc 1\\u{9b}2J\n",
         "\\rnot its \\u{7}words\n",
         "\\u{1b}]0;title\\u{7}\n",
-        "\\u{1b}c\n",
     ] {
         assert!(out.contains(part), "`{part}` is not in\n{out}");
     }
+    let (code, out, error) = run(&["plugin", "inspect", &text(&file), "--json"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(!out.contains(is_command), "{out:?}");
+    let told: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(told["manifest"]["version"], manifest["version"], "{told}");
     let (code, out, error) = run(&["plugin", "run", &text(&file)]);
     assert_eq!(code, 3, "{out}{error}");
     assert!(

@@ -44,7 +44,7 @@ pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
             started.elapsed() < Duration::from_secs(20),
             "{what} did not come about"
         );
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -22,7 +22,7 @@ fn guarded(model: &str, more: &str) -> String {
 [plugins.guard-model]
 path = "{root}/plugins/dist/guard-model.wasm"
 allow = {{ models = ["{model}"] }}
-limits = {{ wall_time = "20s", inference_time = "10s" }}
+limits = {{ time = "5s", wall_time = "20s", inference_time = "10s" }}
 [endpoints.guarded]
 path = "/guarded"
 model = "{model}"

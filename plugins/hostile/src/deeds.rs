@@ -233,8 +233,12 @@ fn dig() -> String {
 }
 
 fn metric_flood() -> String {
+    for value in [f64::NAN, f64::INFINITY, f64::MAX] {
+        metrics::histogram_record("declared", value);
+    }
     for number in 0..20_000 {
         metrics::counter_add(&format!("name_{number}"), 1);
+        metrics::histogram_record("declared", f64::from(number));
     }
     "recorded".to_owned()
 }

@@ -210,11 +210,15 @@ fn f32_values(value: &DynValue) -> Result<Vec<f32>, InferError> {
     Ok(values.iter().map(|value| value.to_f32()).collect())
 }
 
+/// Characters of the library's own words that are told.
+const REASON_LEN_MAX: usize = 256;
+
 /// Whoever sends tensors may send values that an operator of the graph refuses, such as an index beyond a table.
 fn refused(error: ort::Error) -> InferError {
     match error.code() {
         ort::ErrorCode::InvalidArgument => {
-            InferError::WrongTensor(format!("the model refuses these values: {}", error.message()))
+            let why: String = error.message().chars().take(REASON_LEN_MAX).collect();
+            InferError::WrongTensor(format!("the model refuses these values: {why}"))
         }
         _ => failed(error),
     }
@@ -238,7 +242,10 @@ fn answer(batch: Batch, rows: Result<Vec<Row>, InferError>, started: Instant) {
             }
         }
         Err(error) => {
-            tracing::error!(inputs = batch.len(), %error, "a batch failed");
+            match error.refuses_kind() {
+                true => tracing::debug!(inputs = batch.len(), %error, "a batch was refused"),
+                false => tracing::error!(inputs = batch.len(), %error, "a batch failed"),
+            }
             for entry in batch {
                 entry.reply.send(Err(error.clone())).ok();
             }

@@ -85,7 +85,7 @@ pub(super) fn run(arguments: BenchArguments) -> Result<(), CliError> {
     }
     let rows = rows(&now, before.as_ref());
     if arguments.json {
-        out::line(format_args!("{:#}", as_json(&now, before.as_ref(), &rows)))?;
+        out::json(&as_json(&now, before.as_ref(), &rows))?;
     } else {
         out::write(text(&now, before.as_ref(), &rows))?;
     }

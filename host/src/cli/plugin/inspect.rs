@@ -38,7 +38,7 @@ pub(super) fn run(arguments: InspectArguments) -> Result<(), CliError> {
         .map_err(|error| CliError::Config(vec![format!("{file}: {error}")]))?;
     let anatomy = Anatomy::of(&plugin.bytes);
     if arguments.json {
-        out::line(format_args!("{:#}", as_json(&file, &plugin, &anatomy)))
+        out::json(&as_json(&file, &plugin, &anatomy))
     } else {
         out::write(text(&plugin, &name, &anatomy))
     }

@@ -69,7 +69,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), CliError> {
         .block_on(author::try_out(&component, &case, &cache))
         .map_err(|error| unmet(error, own.path()))?;
     if is_json {
-        out::line(format_args!("{:#}", report::case_json(&outcome)))?;
+        out::json(&report::case_json(&outcome))?;
     } else {
         out::write(report::run_text(&outcome, &Limits::default()))?;
     }

@@ -34,14 +34,16 @@ pub(in crate::cli) struct TestArguments {
 }
 
 pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
-    if arguments.component.is_none() {
-        warn_of_age(&arguments.dir);
+    let component = match arguments.component {
+        Some(component) => component,
+        None => component(&arguments.dir)?,
+    };
+    // Those beside the folder are built by something else, which leaves a component alone that comes out the same.
+    if component.starts_with(arguments.dir.join("dist")) {
+        warn_of_age(&arguments.dir, &component);
     }
     let suite = Suite {
-        component: match arguments.component {
-            Some(component) => component,
-            None => component(&arguments.dir)?,
-        },
+        component,
         cases: arguments.dir.join("cases"),
         update: arguments.update,
         only: arguments.case,
@@ -49,7 +51,7 @@ pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
     };
     let outcomes = executor()?.block_on(author::test(&suite)).map_err(refused)?;
     if arguments.json {
-        out::line(format_args!("{:#}", report::json(&outcomes)))?;
+        out::json(&report::json(&outcomes))?;
     } else {
         out::write(report::text(&outcomes, &Limits::default()))?;
     }
@@ -65,25 +67,32 @@ pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
     }
 }
 
-/// Says so where the component in the plugin's own folder is older than what it is built from: its cases would prove nothing.
-fn warn_of_age(dir: &Path) {
+/// Says so where a component is older than what it is built from: its cases would prove nothing.
+fn warn_of_age(dir: &Path, component: &Path) {
     let changed = |file: &Path| std::fs::metadata(file).and_then(|found| found.modified()).ok();
-    let files = |folder: &str| {
-        std::fs::read_dir(dir.join(folder))
-            .into_iter()
-            .flatten()
-            .flatten()
-    };
-    let built = files("dist").filter_map(|file| changed(&file.path())).max();
-    let sources = files("src")
-        .map(|file| file.path())
-        .chain([dir.join("manifest.json")]);
-    let newer = sources.filter(|file| built.is_some_and(|built| changed(file) > Some(built)));
-    for file in newer.take(1) {
+    let Some(built) = changed(component) else { return };
+    let mut sources: Vec<PathBuf> = ["manifest.json", "Cargo.toml"].map(|file| dir.join(file)).into();
+    for folder in ["src", "wit"] {
+        collect(&dir.join(folder), &mut sources);
+    }
+    if let Some(file) = sources.iter().find(|file| changed(file) > Some(built)) {
         out::say(format_args!(
-            "warning: {} is newer than the component: `selvedge plugin build` first",
-            file.display()
+            "warning: {} is newer than {}: `selvedge plugin build` first",
+            file.display(),
+            component.display()
         ));
+    }
+}
+
+/// The files of a folder and those in it, without what Python keeps beside its sources.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_file() {
+            files.push(path);
+        } else if entry.file_name() != "__pycache__" {
+            collect(&path, files);
+        }
     }
 }
 

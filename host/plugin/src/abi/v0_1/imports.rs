@@ -160,7 +160,9 @@ impl metrics::Host for State {
     }
 
     fn histogram_record(&mut self, name: String, value: f64) -> Result<()> {
-        self.identity.record(&name, value);
+        if self.usage.may_record() {
+            self.identity.record(&name, value);
+        }
         Ok(())
     }
 }
