@@ -3,6 +3,8 @@
 
 use selvedge_model::{Card, Element, Signature, Task};
 
+use crate::pipeline::convert::{ELEMENTS, element_in};
+
 /// The version of every model: an endpoint has one.
 pub const VERSION: &str = "1";
 
@@ -140,21 +142,6 @@ pub fn names(ports: &[Port]) -> String {
 /// The type of a datatype's name.
 #[must_use]
 pub fn element(name: &str) -> Option<Element> {
-    const ALL: [Element; 14] = [
-        Element::Boolean,
-        Element::Uint8,
-        Element::Uint16,
-        Element::Uint32,
-        Element::Uint64,
-        Element::Int8,
-        Element::Int16,
-        Element::Int32,
-        Element::Int64,
-        Element::Float16,
-        Element::Bfloat16,
-        Element::Float32,
-        Element::Float64,
-        Element::Text,
-    ];
-    ALL.into_iter().find(|element| element.name() == name)
+    let mut all = ELEMENTS.iter().map(|element| element_in(*element));
+    all.find(|element| element.name() == name)
 }

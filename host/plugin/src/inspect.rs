@@ -12,7 +12,7 @@ use crate::error::LoadError;
 use crate::link::{Need, need};
 use crate::manifest::{self, Manifest};
 use crate::mutation;
-use crate::value::safe;
+use crate::value::{NAME_LEN_SHOWN, safe};
 
 /// A component that was read and found to be a plugin.
 #[derive(Debug, Clone)]
@@ -198,9 +198,6 @@ pub(crate) fn unversioned(interface: &str) -> &str {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-/// Bytes of a name out of a component that are told.
-const NAME_LEN_SHOWN: usize = 256;
 
 fn list(names: &[String]) -> String {
     if names.is_empty() {

@@ -13,10 +13,7 @@ use crate::inspect::unversioned;
 use crate::manifest::Wants;
 use crate::quickjs;
 use crate::state::State;
-use crate::value::safe;
-
-/// Bytes of a name out of a component that are told.
-const NAME_LEN_SHOWN: usize = 256;
+use crate::value::{NAME_LEN_SHOWN, safe};
 
 /// Interfaces that every plugin may import: they give nothing of the node away.
 const FREE: [&str; 6] = [

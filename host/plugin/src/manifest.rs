@@ -189,6 +189,7 @@ mod tests {
         ] {
             assert!(Manifest::read(text.as_bytes()).is_ok(), "{text}");
         }
+        let many = serde_json::json!({ "metrics": vec!["m"; 65] }).to_string();
         for (text, part) in [
             ("[]", "must be a JSON object"),
             ("", "must be a JSON object"),
@@ -198,6 +199,9 @@ mod tests {
             ("{\"api\":\"0.1.\"}", "`0.1.`"),
             ("{\"api\":\"\\u001b[31m\"}", "`\\u{1b}[31m`"),
             ("{\"\\u001b[31m\":1}", "unknown field `\\u{1b}[31m`"),
+            ("{\"metrics\":[\"calls\",\"a\\\"b\"]}", "`a\"b` is no name"),
+            ("{\"metrics\":[\"\"]}", "`` is no name"),
+            (&many, "65 names, at most 64"),
         ] {
             let refused = Manifest::read(text.as_bytes());
             assert!(

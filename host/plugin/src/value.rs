@@ -170,6 +170,9 @@ pub struct Event {
     pub response_body: Option<Bytes>,
 }
 
+/// Bytes of a name that are told: of one out of a component, or of one that is none.
+pub const NAME_LEN_SHOWN: usize = 256;
+
 /// The longest prefix of `text` that has at most `len_max` bytes and ends at a character.
 pub(crate) fn cut(text: &str, len_max: usize) -> &str {
     &text[..text.floor_char_boundary(len_max)]

@@ -8,12 +8,9 @@ mod script;
 use std::path::{Path, PathBuf};
 
 use selvedge_plugin::Stage;
-use selvedge_plugin::value::safe;
+use selvedge_plugin::value::{NAME_LEN_SHOWN, safe};
 
 use part::Part;
-
-/// Bytes of a name that is none, where it is told.
-const NAME_LEN_SHOWN: usize = 100;
 
 /// A file of a project: where it is put, and its text.
 type File = (&'static str, &'static str);

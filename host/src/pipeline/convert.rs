@@ -97,6 +97,9 @@ fn tensor_out(tensor: model::Tensor) -> plugin::Tensor {
 /// The two enums of element types, which have the same names.
 macro_rules! elements {
     ($($name:ident)+) => {
+        /// All element types, as plugins have them.
+        pub const ELEMENTS: &[plugin::Element] = &[$(plugin::Element::$name,)+];
+
         /// A plugin's element type as the models' types have it.
         #[must_use]
         pub fn element_in(element: plugin::Element) -> model::Element {

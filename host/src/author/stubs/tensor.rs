@@ -6,23 +6,7 @@ use selvedge_plugin::value::{Element, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The types of elements, which are written by their names.
-const ELEMENTS: [Element; 14] = [
-    Element::Boolean,
-    Element::Uint8,
-    Element::Uint16,
-    Element::Uint32,
-    Element::Uint64,
-    Element::Int8,
-    Element::Int16,
-    Element::Int32,
-    Element::Int64,
-    Element::Float16,
-    Element::Bfloat16,
-    Element::Float32,
-    Element::Float64,
-    Element::Text,
-];
+use crate::pipeline::convert::ELEMENTS;
 
 /// A tensor with its name.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -54,9 +38,10 @@ impl TryFrom<Written> for Named {
             shape,
             values,
         } = written;
-        let known = ELEMENTS.into_iter().find(|known| format!("{known:?}") == element);
-        let Some(element) = known else {
-            let names = ELEMENTS.map(|element| format!("{element:?}")).join(", ");
+        let known = ELEMENTS.iter().find(|known| format!("{known:?}") == element);
+        let Some(element) = known.copied() else {
+            let names: Vec<String> = ELEMENTS.iter().map(|element| format!("{element:?}")).collect();
+            let names = names.join(", ");
             return Err(format!(
                 "tensor `{name}`: {element:?} is no `element`, which are {names}"
             ));

@@ -5,13 +5,10 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use selvedge_plugin::Grants;
-use selvedge_plugin::value::safe;
+use selvedge_plugin::value::{NAME_LEN_SHOWN, safe};
 
 use crate::author::build::{self, BuildError};
 use crate::cli::{CliError, out};
-
-/// Bytes of an import's name that are shown.
-const IMPORT_LEN_MAX: usize = 256;
 
 /// Arguments of `plugin build`.
 #[derive(Debug, Args)]
@@ -39,7 +36,7 @@ pub(super) fn run(arguments: BuildArguments) -> Result<(), CliError> {
     ))?;
     for import in &plugin.imports {
         // A name of another's interface, out of what a tool has made.
-        out::line(format_args!("  imports {}", safe(import, IMPORT_LEN_MAX)))?;
+        out::line(format_args!("  imports {}", safe(import, NAME_LEN_SHOWN)))?;
     }
     match selvedge_plugin::sandbox::check_imports(plugin, &Grants::default()) {
         Ok(()) => out::line("  an operator need grant it nothing")?,
