@@ -46,6 +46,8 @@ pub mod spent;
 
 pub mod symbols;
 
+pub mod patient;
+
 mod abi;
 mod cache;
 mod call;
@@ -77,6 +79,7 @@ pub use limits::Limits;
 pub use link::Need;
 pub use manifest::Manifest;
 pub use outgoing::{CallAnswer, CallBody, CallFailure, Caller};
+pub use patient::Patient;
 pub use room::Room;
 pub use sandbox::{Sandbox, SandboxOptions};
 pub use spent::Spent;

@@ -11,6 +11,8 @@ use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::patient::Patient;
+
 /// Ticks of a call that need no turn: most plugins that work hard are done by then.
 pub(crate) const FREE_TICKS: u64 = 4;
 
@@ -37,6 +39,7 @@ thread_local! {
 struct Polled {
     shared: Arc<Shared>,
     turn: Option<OwnedSemaphorePermit>,
+    patient: Option<Patient>,
 }
 
 impl Turns {
@@ -90,6 +93,7 @@ impl Polls {
         let polled = Polled {
             shared: Arc::clone(shared),
             turn: None,
+            patient: None,
         };
         Self(POLLED.replace(Some(polled)))
     }
@@ -101,19 +105,24 @@ impl Drop for Polls {
     }
 }
 
-/// Yields, and goes on when the running plugin has its turn. At once where nothing gives turns: what is configured ahead of
-/// requests has a thread of its own.
-pub(crate) fn turn() -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(async {
+/// Yields, and goes on when the running plugin, which has run for so many ticks, has its turn. At once where nothing gives turns: what
+/// is configured ahead of requests has a thread of its own.
+pub(crate) fn pause(ticks: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
         tokio::task::yield_now().await;
         let shared = POLLED.with_borrow(|polled| Some(Arc::clone(&polled.as_ref()?.shared)));
         let Some(shared) = shared else { return };
-        shared.asked.store(true, Ordering::Relaxed);
-        // The semaphore is never closed. The thread may be another than before.
-        let turn = Arc::clone(&shared.free).acquire_owned().await.ok();
+        let mut turn = None;
+        if ticks > FREE_TICKS {
+            shared.asked.store(true, Ordering::Relaxed);
+            // The semaphore is never closed.
+            turn = Arc::clone(&shared.free).acquire_owned().await.ok();
+        }
+        // The thread may be another than before.
         POLLED.with_borrow_mut(|polled| {
             if let Some(polled) = polled {
                 polled.turn = turn;
+                polled.patient = Some(Patient::begin());
             }
         });
     })
@@ -132,7 +141,7 @@ mod tests {
     async fn hog(turns: &Turns, at_once: &AtomicUsize, most: &AtomicUsize) {
         let run = async {
             for _ in 0..20 {
-                turn().await;
+                pause(FREE_TICKS + 1).await;
                 most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(1));
                 at_once.fetch_sub(1, Ordering::SeqCst);
@@ -159,13 +168,13 @@ mod tests {
         let turns = Turns::default();
         let endless = async {
             loop {
-                turn().await;
+                pause(FREE_TICKS + 1).await;
             }
         };
         let cut = tokio::time::timeout(Duration::from_millis(20), turns.give(endless)).await;
         assert!(cut.is_err());
-        turns.give(turn()).await;
+        turns.give(pause(FREE_TICKS + 1)).await;
         // Where nobody gives turns, none is waited for.
-        turn().await;
+        pause(FREE_TICKS + 1).await;
     }
 }
