@@ -72,16 +72,41 @@ impl Activity {
     }
 }
 
-/// The connection's stream; an answer that is still being written is not idleness.
+/// The connection's stream; an answer that is still being written is not idleness. A long one is written in parts, and other tasks
+/// have their turn between them.
 struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
+    /// Bytes written since other tasks had theirs.
+    written: usize,
 }
 
+/// Bytes of one write: the kernel copies them in some tenths of a millisecond, in which its core does nothing else.
+const PART_LEN: usize = 256 << 10;
+
+/// Bytes of an answer that are written before other tasks have their turn.
+const TURN_LEN: usize = 512 << 10;
+
 impl<S> Watched<S> {
-    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(outcome, Poll::Ready(Ok(len)) if len > SIGNS_LEN_MAX) {
-            self.activity.touch();
+    /// Whether it is another task's turn; this one comes back.
+    fn gives_way(&mut self, cx: &Context<'_>) -> bool {
+        let gives_way = self.written >= TURN_LEN;
+        if gives_way {
+            self.written = 0;
+            cx.waker().wake_by_ref();
+        }
+        gives_way
+    }
+
+    fn wrote(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match outcome {
+            Poll::Ready(Ok(len)) => {
+                self.written += len;
+                if len > SIGNS_LEN_MAX {
+                    self.activity.touch();
+                }
+            }
+            _ => self.written = 0,
         }
         outcome
     }
@@ -99,6 +124,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.gives_way(cx) {
+            return Poll::Pending;
+        }
+        let bytes = &bytes[..bytes.len().min(PART_LEN)];
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wrote(outcome)
     }
@@ -108,7 +137,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        if let [first, ..] = parts
+            && first.len() > PART_LEN
+        {
+            return self.poll_write(cx, first);
+        }
+        if self.gives_way(cx) {
+            return Poll::Pending;
+        }
+        let mut len = 0;
+        let mut fits = |part: &&io::IoSlice<'_>| {
+            len += part.len();
+            len <= PART_LEN
+        };
+        let count = parts.iter().take_while(&mut fits).count();
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, &parts[..count]);
         self.wrote(outcome)
     }
 
@@ -230,6 +273,7 @@ where
         TokioIo::new(Watched {
             stream,
             activity: Arc::clone(&activity),
+            written: 0,
         }),
         service,
     );
@@ -259,5 +303,61 @@ where
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, IoSlice};
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll, Waker};
+    use std::time::Instant;
+
+    use tokio::io::AsyncWrite;
+
+    use super::{Activity, PART_LEN, Pin, TURN_LEN, Watched};
+
+    /// A stream into memory, whose writes never wait.
+    fn watched() -> Watched<Cursor<Vec<u8>>> {
+        let activity = Activity {
+            in_flight: AtomicUsize::new(0),
+            quiet_since: Mutex::new(Instant::now()),
+        };
+        Watched {
+            stream: Cursor::default(),
+            activity: Arc::new(activity),
+            written: 0,
+        }
+    }
+
+    /// Writes until it is another task's turn; how many bytes that were.
+    fn write(watched: &mut Watched<Cursor<Vec<u8>>>, parts: &[&[u8]]) -> usize {
+        let before = watched.stream.get_ref().len();
+        let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(written) = Pin::new(&mut *watched).poll_write_vectored(&mut context, &parts) {
+            assert!((1..=PART_LEN).contains(&written.expect("memory")));
+        }
+        watched.stream.get_ref().len() - before
+    }
+
+    #[test]
+    fn a_long_answer_is_written_in_parts_and_turns() {
+        let long = vec![7; 3 * TURN_LEN];
+        let mut watched = watched();
+        assert_eq!(write(&mut watched, &[&long]), TURN_LEN);
+        assert_eq!(write(&mut watched, &[&long]), TURN_LEN);
+        // A head before it goes alone; short ones go together.
+        let mut context = Context::from_waker(Waker::noop());
+        let mut once = |parts: &[&[u8]]| {
+            let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            match Pin::new(&mut watched).poll_write_vectored(&mut context, &parts) {
+                Poll::Ready(written) => written.expect("memory"),
+                Poll::Pending => panic!("it is this one's turn"),
+            }
+        };
+        assert_eq!(once(&[b"head", &long]), 4);
+        assert_eq!(once(&[b"head", b"body"]), 8);
     }
 }
