@@ -25,6 +25,8 @@ pub mod granted;
 
 pub mod observe;
 
+mod aside;
+
 pub mod pipeline;
 
 pub mod author;

@@ -7,71 +7,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{SelectAll, StreamExt};
-use selvedge_model::generate::TokenReport;
 use selvedge_model::{InferError, Piece};
-use selvedge_plugin::value::{Chunk, Completion, Finish, Output, Request, StreamAction, Usage};
+use selvedge_plugin::value::{Chunk, Completion, Finish, Output, Request, StreamAction};
 use selvedge_plugin::{Stage, StreamInstance};
 use tracing::Instrument;
 
+use super::completed::{Choice, Completed, Counts};
 use super::order::{Order, Prompt, unavailable};
 use super::params::Params;
 use super::run::{blamed, postprocess, template, validate};
 use super::source::{self, Heard, Source};
 use super::{ClientFault, RequestError};
+use crate::aside::aside;
 use crate::generation::Ready;
 use crate::telemetry::{Step, Watch};
-
-/// One answer of several to a prompt.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Choice {
-    /// Its text.
-    pub text: String,
-    /// Its tokens, where their probabilities were asked for.
-    pub tokens: Vec<TokenReport>,
-    /// Why it ended.
-    pub finish: Finish,
-}
-
-/// All answers to a prompt.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Completed {
-    /// In order.
-    pub choices: Vec<Choice>,
-    /// Token counts of all.
-    pub counts: Counts,
-    /// The endpoint's answer as it is, where a post-processor wrote one.
-    pub json: Option<String>,
-}
-
-/// Token counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Of the prompt, once.
-    pub prompt: usize,
-    /// Of these, those that were read before.
-    pub cached: usize,
-    /// Of all answers together.
-    pub completion: usize,
-}
-
-impl Counts {
-    /// Adds those of another answer to the same prompt.
-    fn add(&mut self, other: Self) {
-        self.prompt = self.prompt.max(other.prompt);
-        self.cached = self.cached.max(other.cached);
-        self.completion = self.completion.saturating_add(other.completion);
-    }
-
-    /// The same, as plugins are told it.
-    #[must_use]
-    pub fn usage(self) -> Usage {
-        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Usage {
-            prompt_tokens: narrow(self.prompt),
-            completion_tokens: narrow(self.completion),
-        }
-    }
-}
 
 /// How often plugins on a stream are called at most: tokens that come faster are given together. A little less than what a token
 /// of one stream takes on a small machine, so that none waits there.
@@ -136,7 +85,7 @@ impl Running {
     ) -> Result<Self, RequestError> {
         let meters = &endpoint.meters;
         let request = meters.during(Step::Validate, validate(endpoint, request)).await?;
-        let order = decode(&request)?;
+        let order = aside(request.body.len(), || decode(&request)).await?;
         let made = meters
             .during(Step::Template, template(endpoint, &request))
             .await?;
@@ -440,8 +389,9 @@ impl Running {
     }
 
     async fn postprocessed(&mut self, mut choices: Vec<Choice>) -> Result<Completed, RequestError> {
+        let texts = choices.iter_mut().map(|choice| std::mem::take(&mut choice.text));
         let done = Completion {
-            output: Output::Text(choices.iter().map(|choice| choice.text.clone()).collect()),
+            output: Output::Text(texts.collect()),
             finish: choices.first().map_or(Finish::Stop, |choice| choice.finish),
             usage: self.counts.usage(),
         };

@@ -1,6 +1,8 @@
 //! The life of a request between its dialect's decoding and encoding. `run` tells it in one function; `generate` tells that of
 //! a request whose answer is text that comes bit by bit.
 
+pub mod completed;
+
 pub mod convert;
 
 pub mod error;
@@ -12,6 +14,8 @@ pub mod order;
 pub mod params;
 
 pub mod run;
+
+pub mod size;
 
 pub(crate) mod decode;
 

@@ -12,6 +12,7 @@ use selvedge_plugin::{CallError, Fault, Stage};
 
 use super::{ClientFault, Fault as Whose, Rejected, RequestError};
 use super::{convert, source};
+use crate::aside::aside;
 use crate::config::OnError;
 use crate::generation::{Attached, Ready};
 use crate::telemetry::Step;
@@ -47,7 +48,7 @@ pub async fn run(
         Some(made) => {
             convert::input(made.rendered.prompt).map_err(|why| bad_prompt(endpoint, made.by, why))?
         }
-        None => decode(&request)?,
+        None => aside(request.body.len(), || decode(&request)).await?,
     };
     let started = Instant::now();
     let inferred = meters.during(Step::Model, source::infer(endpoint, input)).await;

@@ -12,8 +12,8 @@ use selvedge_model::{
 use selvedge_plugin::value::{Finish, Request};
 use selvedge_plugin::{Attachment, Stage};
 
+use super::completed::Counts;
 use super::decode::Driver;
-use super::generate::Counts;
 use super::order::Prompt;
 use super::params::Params;
 use super::{Fault, RequestError};

@@ -19,7 +19,7 @@ use super::error::UpstreamFault;
 use super::said::{Said, Wrong};
 use super::{ollama, openai};
 use crate::config::UpstreamKind;
-use crate::pipeline::generate::Counts;
+use crate::pipeline::completed::Counts;
 
 /// Bytes of a line at most: a token with its twenty likeliest neighbours has 4 KiB.
 const LINE_LEN_MAX: usize = 1 << 20;

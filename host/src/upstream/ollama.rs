@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::openai::message;
 use super::said::{Said, Wrong};
 use crate::pipeline::ClientFault;
-use crate::pipeline::generate::Counts;
+use crate::pipeline::completed::Counts;
 use crate::pipeline::order::Prompt;
 use crate::pipeline::params::Params;
 

@@ -6,7 +6,7 @@ use selvedge_plugin::value::Finish;
 use serde_json::{Map, Value, json};
 
 use super::said::{Said, Wrong};
-use crate::pipeline::generate::Counts;
+use crate::pipeline::completed::Counts;
 use crate::pipeline::order::Prompt;
 use crate::pipeline::params::{Limit, Params};
 

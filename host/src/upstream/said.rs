@@ -3,7 +3,7 @@
 use selvedge_model::generate::TokenReport;
 use selvedge_plugin::value::Finish;
 
-use crate::pipeline::generate::Counts;
+use crate::pipeline::completed::Counts;
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq)]

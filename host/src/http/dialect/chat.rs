@@ -12,10 +12,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Next, Timed, enter, finish_name, generate, messages, openai, unix_seconds};
+use crate::aside::aside;
 use crate::generation::{Generation, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
-use crate::pipeline::generate::{Choice, Counts, Told};
+use crate::pipeline::completed::{Choice, Counts};
+use crate::pipeline::generate::Told;
 use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::{Params, natural};
 use crate::pipeline::{ClientFault, RequestError};
@@ -43,7 +45,7 @@ pub async fn answer(
     kind: Kind,
     received: Received,
 ) -> Result<Response, RequestError> {
-    let fields = openai::object(&received.body)?;
+    let fields = received.read(openai::object).await?;
     let model = openai::model_name(&fields)?;
     let endpoint = generation.endpoint(&model);
     let endpoint = enter(
@@ -59,10 +61,8 @@ pub async fn answer(
     let mut timed = generate(endpoint, &received, Dialect::OpenAi, decode).await?;
     if head.stream == Streamed::No {
         let completed = timed.complete().await?;
-        return Ok(respond::json(
-            StatusCode::OK,
-            &head.whole(&completed.choices, completed.counts),
-        ));
+        let encode = || respond::json(StatusCode::OK, &head.whole(&completed.choices, completed.counts));
+        return Ok(aside(completed.text_len(), encode).await);
     }
     timed.settle().await?;
     let limit = timed.limit(&received);

@@ -17,13 +17,15 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Next, Timed, check_finite, finish_name, generate, messages, parse, run, tensors};
+use crate::aside::aside;
 use crate::generation::Ready;
 use crate::http::handle::Received;
 use crate::http::{Response, respond, sse};
+use crate::pipeline::completed::Completed;
 use crate::pipeline::generate::Told;
 use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::Params;
-use crate::pipeline::{Answer, ClientFault, RequestError};
+use crate::pipeline::{Answer, ClientFault, RequestError, size};
 use crate::router::Dialect;
 
 /// Answers a request on an endpoint's own path, which was let into it.
@@ -33,35 +35,24 @@ use crate::router::Dialect;
 /// Where the body is not JSON, or the pipeline ends in an error.
 pub async fn answer(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
     // Before any plugin: what is not JSON, or nested beyond reason, costs none of them a thing.
-    let body = parse(&received.body)?;
+    let stream = received.read(|body| Ok(parse(body)?["stream"].take())).await?;
     if endpoint.backend.task() == Task::TextGeneration {
-        return text(endpoint, &received, &body).await;
+        return text(endpoint, &received, &stream).await;
     }
     let answer = run(endpoint, &received, Dialect::Endpoint, |body| {
         decode(endpoint, body)
     })
     .await?;
-    encode(answer)
+    aside(size::of_output(&answer.output), || encode(answer)).await
 }
 
 /// Generates text; bit by bit where the body says `"stream": true`.
-async fn text(endpoint: &Arc<Ready>, received: &Received, body: &Value) -> Result<Response, RequestError> {
-    let streams = streams(endpoint, body)?;
+async fn text(endpoint: &Arc<Ready>, received: &Received, stream: &Value) -> Result<Response, RequestError> {
+    let streams = streams(endpoint, stream)?;
     let mut timed = generate(endpoint, received, Dialect::Endpoint, |body| Ok(order(body)?)).await?;
     if !streams {
         let completed = timed.complete().await?;
-        if let Some(text) = completed.json {
-            return Ok(respond::raw_json(StatusCode::OK, text.into_bytes()));
-        }
-        let counts = completed.counts;
-        let texts: Vec<&str> = completed
-            .choices
-            .iter()
-            .map(|choice| choice.text.as_str())
-            .collect();
-        let usage = json!({ "prompt_tokens": counts.prompt, "completion_tokens": counts.completion });
-        let body = json!({ "text": texts[0], "texts": texts, "usage": usage });
-        return Ok(respond::json(StatusCode::OK, &body));
+        return Ok(aside(completed.text_len(), || whole(completed)).await);
     }
     timed.settle().await?;
     let limit = timed.limit(received);
@@ -78,9 +69,40 @@ async fn text(endpoint: &Arc<Ready>, received: &Received, body: &Value) -> Resul
     ))
 }
 
-/// Whether the answer is to come bit by bit.
-fn streams(endpoint: &Ready, body: &Value) -> Result<bool, ClientFault> {
-    match &body["stream"] {
+/// The answer as one, where no post-processor wrote one.
+fn whole(completed: Completed) -> Response {
+    if let Some(text) = completed.json {
+        return respond::raw_json(StatusCode::OK, text.into_bytes());
+    }
+    let texts = completed.choices.iter().map(|choice| choice.text.as_str());
+    let texts: Vec<&str> = texts.collect();
+    let body = Whole {
+        text: texts[0],
+        texts: &texts,
+        usage: TextUsage {
+            prompt_tokens: completed.counts.prompt,
+            completion_tokens: completed.counts.completion,
+        },
+    };
+    respond::json(StatusCode::OK, &body)
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    text: &'a str,
+    texts: &'a [&'a str],
+    usage: TextUsage,
+}
+
+#[derive(Serialize)]
+struct TextUsage {
+    prompt_tokens: usize,
+    completion_tokens: usize,
+}
+
+/// Whether the answer is to come bit by bit, by the body's `stream`.
+fn streams(endpoint: &Ready, stream: &Value) -> Result<bool, ClientFault> {
+    match stream {
         Value::Null => Ok(endpoint.stream),
         Value::Bool(streams) => Ok(*streams),
         _ => Err(bad("bool_type", "stream", "Input should be a valid boolean")),
@@ -200,24 +222,24 @@ fn bad(kind: &'static str, param: &str, message: &str) -> ClientFault {
 /// The answer where no post-processor wrote one. Numbers are written as float32, in their shortest form.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Plain<'a> {
-    Embeddings { embeddings: &'a [Vec<f32>], tokens: u32 },
-    Labels { labels: Vec<Vec<PlainLabel<'a>>> },
-    Texts { texts: &'a [String] },
+enum Plain {
+    Embeddings { embeddings: Vec<Vec<f32>>, tokens: u32 },
+    Labels { labels: Vec<Vec<PlainLabel>> },
+    Texts { texts: Vec<String> },
     Tensors { outputs: Value },
 }
 
 #[derive(Serialize)]
-struct PlainLabel<'a> {
-    label: &'a str,
+struct PlainLabel {
+    label: String,
     score: f32,
 }
 
 fn encode(answer: Answer) -> Result<Response, RequestError> {
-    let body = match &answer.output {
-        Output::Json(text) => return Ok(respond::raw_json(StatusCode::OK, text.clone().into_bytes())),
+    let body = match answer.output {
+        Output::Json(text) => return Ok(respond::raw_json(StatusCode::OK, text.into_bytes())),
         Output::Embeddings(embeddings) => {
-            check_finite(embeddings)?;
+            check_finite(&embeddings)?;
             Plain::Embeddings {
                 embeddings,
                 tokens: answer.usage.prompt_tokens,
@@ -225,21 +247,21 @@ fn encode(answer: Answer) -> Result<Response, RequestError> {
         }
         Output::Labels(inputs) => Plain::Labels {
             labels: inputs
-                .iter()
-                .map(|labels| labels.iter().map(plain_label).collect())
+                .into_iter()
+                .map(|labels| labels.into_iter().map(plain_label).collect())
                 .collect(),
         },
         Output::Text(texts) => Plain::Texts { texts },
         Output::Tensors(named) => Plain::Tensors {
-            outputs: tensors::encode(named)?,
+            outputs: tensors::encode(&named)?,
         },
     };
     Ok(respond::json(StatusCode::OK, &body))
 }
 
-fn plain_label(label: &Label) -> PlainLabel<'_> {
+fn plain_label(label: Label) -> PlainLabel {
     PlainLabel {
-        label: &label.name,
+        label: label.name,
         score: label.score,
     }
 }

@@ -19,8 +19,10 @@ use serde_json::Value;
 use super::call::Call;
 use super::handle::{Received, plugin_request};
 use super::sse;
+use crate::aside::aside;
 use crate::generation::{Endpoint, EndpointState, Ready};
-use crate::pipeline::generate::{Completed, Running, Told};
+use crate::pipeline::completed::Completed;
+use crate::pipeline::generate::{Running, Told};
 use crate::pipeline::order::{Order, Prompt, tokens_of};
 use crate::pipeline::params::Params;
 use crate::pipeline::{self, Answer, ClientFault, HostFault, RequestError};
@@ -222,6 +224,20 @@ pub fn finish_name(finish: Finish) -> &'static str {
         Finish::ContentFilter => "content_filter",
         Finish::ToolCalls => "tool_calls",
         Finish::Stop | Finish::Cancelled | Finish::Error => "stop",
+    }
+}
+
+impl Received {
+    /// What `read` makes of the body. All of a long one is read here, its values dropped as well.
+    ///
+    /// # Errors
+    ///
+    /// What `read` finds wrong with it.
+    pub async fn read<T>(
+        &self,
+        read: impl FnOnce(&[u8]) -> Result<T, ClientFault>,
+    ) -> Result<T, ClientFault> {
+        aside(self.body.len(), || read(&self.body)).await
     }
 }
 

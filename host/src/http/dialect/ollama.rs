@@ -18,13 +18,15 @@ use serde_json::{Map, Value, json};
 pub use models::{ps, tags};
 
 use super::{Next, Timed, check_finite, enter, finish_name, generate, messages, openai, run};
+use crate::aside::aside;
 use crate::generation::{Endpoint, Generation, Ready};
 use crate::http::handle::Received;
 use crate::http::{Response, full, respond, sse};
-use crate::pipeline::generate::{Counts, Told};
+use crate::pipeline::completed::Counts;
+use crate::pipeline::generate::Told;
 use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::{Params, natural};
-use crate::pipeline::{ClientFault, HostFault, RequestError};
+use crate::pipeline::{ClientFault, HostFault, RequestError, size};
 use crate::router::{Dialect, Ollama};
 use crate::upstream;
 
@@ -57,12 +59,12 @@ pub async fn post(
     path: Ollama,
     received: Received,
 ) -> Result<Response, RequestError> {
-    let fields = openai::object(&received.body)?;
+    let fields = received.read(openai::object).await?;
     let name = openai::model_name(&fields)?;
     let endpoint = enter(find(generation, &name)?, &received.call, received.estimate)?;
     match path {
         Ollama::Show => Ok(models::show(endpoint)),
-        Ollama::Embed | Ollama::Embeddings => embed(endpoint, path, &received).await,
+        Ollama::Embed | Ollama::Embeddings => embed(endpoint, path, &fields, &received).await,
         _ => text(endpoint, path, name, &fields, received).await,
     }
 }
@@ -73,17 +75,22 @@ fn find<'a>(generation: &'a Generation, name: &str) -> Result<&'a Endpoint, Clie
     found.ok_or_else(|| ClientFault::UnknownModel(name.to_owned()))
 }
 
-async fn embed(endpoint: &Arc<Ready>, path: Ollama, received: &Received) -> Result<Response, RequestError> {
+async fn embed(
+    endpoint: &Arc<Ready>,
+    path: Ollama,
+    fields: &Map<String, Value>,
+    received: &Received,
+) -> Result<Response, RequestError> {
     let started = Instant::now();
     let task = endpoint.backend.task();
     if task != Task::FeatureExtraction {
         return Err(wrong_task(endpoint).into());
     }
     let decode = |body: &[u8]| Ok(Input::Texts(embed_inputs(path, &openai::object(body)?)?));
-    let fields = openai::object(&received.body)?;
-    embed_inputs(path, &fields)?;
-    let dimensions = dimensions(&fields)?;
+    embed_inputs(path, fields)?;
+    let dimensions = dimensions(fields)?;
     let answer = run(endpoint, received, Dialect::Ollama, decode).await?;
+    let len = size::of_output(&answer.output);
     let Output::Embeddings(mut vectors) = answer.output else {
         let reason = "a post-processor left something else than embeddings".to_owned();
         let endpoint = endpoint.name.as_ref().to_owned();
@@ -101,13 +108,14 @@ async fn embed(endpoint: &Arc<Ready>, path: Ollama, received: &Received) -> Resu
             selvedge_model::model::shorten(vector, dimensions);
         }
     }
-    Ok(respond::json(
-        StatusCode::OK,
-        &json!({
+    let encode = || {
+        let body = json!({
             "model": fields["model"], "embeddings": vectors, "total_duration": nanos(started.elapsed()),
             "load_duration": 0, "prompt_eval_count": answer.usage.prompt_tokens,
-        }),
-    ))
+        });
+        respond::json(StatusCode::OK, &body)
+    };
+    Ok(aside(len, encode).await)
 }
 
 /// The length that vectors are to have; none, and 0, is all of it.
@@ -188,10 +196,11 @@ async fn text(
         let completed = timed.complete().await?;
         let first = timed.running().first_at();
         let choice = &completed.choices[0];
-        return Ok(respond::json(
-            StatusCode::OK,
-            &lines.last(&choice.text, choice.finish, completed.counts, first),
-        ));
+        let encode = || {
+            let line = lines.last(&choice.text, choice.finish, completed.counts, first);
+            respond::json(StatusCode::OK, &line)
+        };
+        return Ok(aside(choice.text.len(), encode).await);
     }
     timed.settle().await?;
     let limit = timed.limit(&received);

@@ -11,11 +11,12 @@ use serde_json::{Map, Value, json};
 
 use super::{check_finite, enter, parse, run, unix_seconds};
 use crate::app::App;
+use crate::aside::aside;
 use crate::generation::Generation;
 use crate::http::handle::Received;
 use crate::http::{Response, respond};
 use crate::pipeline::params::natural;
-use crate::pipeline::{Answer, ClientFault, HostFault, RequestError};
+use crate::pipeline::{Answer, ClientFault, HostFault, RequestError, size};
 use crate::router::Dialect;
 
 /// `GET /v1/models`.
@@ -67,7 +68,7 @@ enum Encoding {
 ///
 /// Where the body is not as it must be, no endpoint has the name, or the pipeline ends in an error.
 pub async fn embeddings(generation: &Generation, received: Received) -> Result<Response, RequestError> {
-    let fields = object(&received.body)?;
+    let fields = received.read(object).await?;
     let wanted = Wanted::read(&fields)?;
     // The inputs are read again where a validator changed the body; what is wrong with them is said before it costs one.
     let first = inputs(&fields)?;
@@ -100,7 +101,7 @@ pub async fn embeddings(generation: &Generation, received: Received) -> Result<R
         Ok(Input::Texts(texts))
     };
     let answer = run(endpoint, &received, Dialect::OpenAi, decode).await?;
-    encode(&wanted, answer)
+    aside(size::of_output(&answer.output), || encode(&wanted, answer)).await
 }
 
 fn bad(kind: &'static str, param: &str, message: impl Into<String>) -> ClientFault {

@@ -19,6 +19,7 @@ use super::request::Request;
 use super::wanted::{Form, Wanted};
 use super::written::Written;
 use super::{VERSION, bad, ports};
+use crate::aside::aside;
 use crate::generation::Ready;
 use crate::http::dialect::{Next, Timed, finish_name, generate, openai};
 use crate::http::handle::Received;
@@ -27,7 +28,7 @@ use crate::pipeline::convert::element_in;
 use crate::pipeline::generate::Told;
 use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::Params;
-use crate::pipeline::{ClientFault, RequestError};
+use crate::pipeline::{ClientFault, RequestError, size};
 use crate::ports::{Port, TEXT, TEXT_INPUT, TEXT_OUTPUT};
 use crate::router::Dialect;
 
@@ -39,25 +40,27 @@ const EVENTS: &str = "text/event-stream; charset=utf-8";
 ///
 /// Where the body is not as it must be, or the pipeline ends in an error.
 pub(super) async fn whole(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
-    let fields = openai::object(&received.body)?;
+    let fields = received.read(openai::object).await?;
     let head = Head::read(endpoint, &fields)?;
     if endpoint.backend.task() != Task::TextGeneration {
         let named = of_fields(endpoint, fields, received).await?;
-        return Ok(respond::json(StatusCode::OK, &head.outputs(&named)?));
+        let encode = || Ok(respond::json(StatusCode::OK, &head.outputs(&named)?));
+        let len = named.iter().map(|named| size::of_tensor(&named.tensor)).sum();
+        return aside(len, encode).await;
     }
     order(&fields)?;
     let completed = start(endpoint, &received).await?.complete().await?;
-    let texts: Vec<&str> = completed
-        .choices
-        .iter()
-        .map(|choice| choice.text.as_str())
-        .collect();
-    let text = match texts.as_slice() {
-        [text] => json!(text),
-        texts => json!(texts),
+    let encode = || {
+        let texts = completed.choices.iter().map(|choice| choice.text.as_str());
+        let texts: Vec<&str> = texts.collect();
+        let text = match texts.as_slice() {
+            [text] => json!(text),
+            texts => json!(texts),
+        };
+        let finish = completed.choices.first().map(|choice| choice.finish);
+        respond::json(StatusCode::OK, &head.text(text, finish))
     };
-    let finish = completed.choices.first().map(|choice| choice.finish);
-    Ok(respond::json(StatusCode::OK, &head.text(text, finish)))
+    Ok(aside(completed.text_len(), encode).await)
 }
 
 /// `generate_stream`: the same as events, of which the last is the end of the answer.
@@ -66,7 +69,7 @@ pub(super) async fn whole(endpoint: &Arc<Ready>, received: Received) -> Result<R
 ///
 /// Where the body is not as it must be, or the pipeline ends in an error before its first words.
 pub(super) async fn streamed(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
-    let fields = openai::object(&received.body)?;
+    let fields = received.read(openai::object).await?;
     let head = Head::read(endpoint, &fields)?;
     if endpoint.backend.task() != Task::TextGeneration {
         let limit = sse::Limit {

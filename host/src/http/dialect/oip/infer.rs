@@ -30,7 +30,7 @@ use crate::router::Dialect;
 /// Where the body is not as it must be, or the pipeline ends in an error.
 pub(super) async fn answer(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
     let ports = ports(endpoint);
-    let request = request::read(&received, &ports)?;
+    let request = request::read(&received, &ports).await?;
     request.wanted.check(&ports)?;
     let (id, wanted) = (request.id.clone(), request.wanted.clone());
     let time_max = request.time_max;
@@ -39,7 +39,7 @@ pub(super) async fn answer(endpoint: &Arc<Ready>, received: Received) -> Result<
         model: &endpoint.name,
         id: id.as_deref(),
     };
-    Ok(response::encode(&head, named, &wanted)?)
+    Ok(response::encode(&head, named, &wanted).await?)
 }
 
 /// A future within the time that the client gives it.

@@ -16,6 +16,7 @@ use super::data::Data;
 use super::wanted::{Form, OutputHead, Wanted};
 use super::written::{Written, counted};
 use super::{bad, raw, unsupported};
+use crate::aside::aside;
 use crate::http::dialect::not_json;
 use crate::http::handle::Received;
 use crate::pipeline::ClientFault;
@@ -72,12 +73,12 @@ struct InputParameters {
 /// # Errors
 ///
 /// What of it is wrong, and what would be right.
-pub(super) fn read(received: &Received, ports: &Ports) -> Result<Request, ClientFault> {
+pub(super) async fn read(received: &Received, ports: &Ports) -> Result<Request, ClientFault> {
     let body = &received.body;
     match json_len(&received.headers, body.len())? {
-        None => read_parts(body, None),
+        None => aside(body.len(), || read_parts(body, None)).await,
         Some(0) => raw::read(body, ports),
-        Some(len) => read_parts(&body[..len], Some(&body[len..])),
+        Some(len) => aside(len, || read_parts(&body[..len], Some(&body[len..]))).await,
     }
 }
 

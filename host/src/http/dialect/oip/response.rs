@@ -11,9 +11,10 @@ use super::outcome::Named;
 use super::wanted::{Form, Wanted};
 use super::written::Written;
 use super::{VERSION, bad};
+use crate::aside::aside;
 use crate::http::{Response, full, respond};
-use crate::pipeline::ClientFault;
 use crate::pipeline::convert::element_in;
+use crate::pipeline::{ClientFault, size};
 use crate::ports::JSON_LEN;
 
 /// What all answers to an inference have.
@@ -54,11 +55,21 @@ struct Parameters {
 /// # Errors
 ///
 /// Where an output that is wanted is not there, or is wanted in a form that it does not have.
-pub(super) fn encode(head: &Head<'_>, named: Vec<Named>, wanted: &Wanted) -> Result<Response, ClientFault> {
+pub(super) async fn encode(
+    head: &Head<'_>,
+    named: Vec<Named>,
+    wanted: &Wanted,
+) -> Result<Response, ClientFault> {
     let chosen = choose(named, wanted)?;
+    let in_json = chosen.iter().filter(|(_, _, form)| *form == Form::Json);
+    let len = in_json.map(|(_, tensor, _)| size::of_tensor(tensor)).sum();
+    aside(len, || write(head, &chosen)).await
+}
+
+fn write(head: &Head<'_>, chosen: &[(String, Tensor, Form)]) -> Result<Response, ClientFault> {
     let mut outputs = Vec::with_capacity(chosen.len());
     let mut blobs: Vec<&[u8]> = Vec::new();
-    for (name, tensor, form) in &chosen {
+    for (name, tensor, form) in chosen {
         outputs.push(entry(name, tensor, *form)?);
         if *form == Form::Binary {
             blobs.push(&tensor.data);
