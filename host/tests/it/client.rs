@@ -153,8 +153,8 @@ fn read_byte(stream: &mut TcpStream) -> u8 {
 
 /// An answer, where its head is there.
 fn parse(bytes: &[u8]) -> Option<Answer> {
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    let (head, _) = text.split_once("\r\n\r\n")?;
+    let head_len = bytes.windows(4).position(|end| end == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..head_len]);
     let mut lines = head.lines();
     let status = lines
         .next()
@@ -173,7 +173,7 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     Some(Answer {
         status: status.expect("a status"),
         headers,
-        body: bytes[head.len() + 4..].to_vec(),
+        body: bytes[head_len + 4..].to_vec(),
     })
 }
 
