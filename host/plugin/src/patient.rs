@@ -41,22 +41,38 @@ type Attributes = ();
 
 /// The longest slice that there is, in nanoseconds.
 #[cfg(target_os = "linux")]
-const LONG: u64 = 100_000_000;
+const LONG_NS: u64 = 100_000_000;
+
+/// Stands for the kernel's own choice.
+#[cfg(target_os = "linux")]
+const USUAL: u64 = 0;
 
 /// Lengthens this thread's slices; what it was before, where that was possible. Threads that an operator has put under another policy
 /// than the usual one stay as they are.
 #[cfg(target_os = "linux")]
 fn lengthen() -> Option<Attributes> {
-    let before = get()?;
+    let mut before = get()?;
     let usual = i32::try_from(before.sched_policy) == Ok(libc::SCHED_OTHER);
     let mut long = before;
-    long.sched_runtime = LONG;
+    long.sched_runtime = LONG_NS;
+    if before.sched_runtime == LONG_NS {
+        before.sched_runtime = USUAL;
+    }
     (usual && set(&long)).then_some(before)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn lengthen() -> Option<Attributes> {
     None
+}
+
+/// Takes back what a thread inherits that was started by a patient one: for a thread's beginning.
+pub fn forget() {
+    #[cfg(target_os = "linux")]
+    if let Some(mut inherited) = get().filter(|inherited| inherited.sched_runtime == LONG_NS) {
+        inherited.sched_runtime = USUAL;
+        set(&inherited);
+    }
 }
 
 /// How this thread is scheduled.
@@ -79,8 +95,9 @@ fn get() -> Option<Attributes> {
 
 #[cfg(target_os = "linux")]
 fn set(attributes: &Attributes) -> bool {
-    // SAFETY: the kernel reads as many bytes as the structure says it has, which are those it has.
-    let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, THIS_THREAD, &raw const *attributes, NO_FLAGS) };
+    let mut attributes = *attributes;
+    // SAFETY: the kernel reads as many bytes as the structure says it has, which are those it has; it may write that number.
+    let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, THIS_THREAD, &raw mut attributes, NO_FLAGS) };
     refused == 0
 }
 
@@ -95,17 +112,36 @@ const NO_FLAGS: libc::c_uint = 0;
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::{LONG, Patient, get};
+    use super::{LONG_NS, Patient, forget, get};
+
+    /// This thread's slice; none where the kernel has none to ask for, or another policy is at work.
+    fn slice() -> Option<u64> {
+        let usual = get().filter(|found| i32::try_from(found.sched_policy) == Ok(libc::SCHED_OTHER))?;
+        Some(usual.sched_runtime).filter(|slice| *slice > 0)
+    }
 
     #[test]
     fn slices_are_long_as_long_as_it_lives() {
-        let slice = || get().expect("how a thread is scheduled is known").sched_runtime;
         let before = slice();
         let patient = Patient::begin();
-        // A kernel that has no slices to ask for tells none.
-        let meanwhile = if before == 0 { 0 } else { LONG };
-        assert_eq!(slice(), meanwhile);
+        assert_eq!(slice(), before.map(|_| LONG_NS));
         drop(patient);
         assert_eq!(slice(), before);
+    }
+
+    #[test]
+    fn a_thread_that_inherits_them_gives_them_back() {
+        let before = slice();
+        let patient = Patient::begin();
+        let child = |ends: fn()| {
+            let inherited = slice();
+            ends();
+            (inherited, slice())
+        };
+        for ends in [forget, || drop(Patient::begin())] {
+            let slices = std::thread::scope(|scope| scope.spawn(|| child(ends)).join());
+            assert_eq!(slices.expect("no panic"), (before.map(|_| LONG_NS), before));
+        }
+        drop(patient);
     }
 }

@@ -122,7 +122,7 @@ pub(crate) fn pause(ticks: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         POLLED.with_borrow_mut(|polled| {
             if let Some(polled) = polled {
                 polled.turn = turn;
-                polled.patient = Some(Patient::begin());
+                polled.patient.get_or_insert_with(Patient::begin);
             }
         });
     })
@@ -161,6 +161,24 @@ mod tests {
         hogs.join_all().await;
         assert_eq!(shared.2.load(Ordering::SeqCst), 2);
         assert!(shared.0.were_asked_for() && !shared.0.were_asked_for());
+    }
+
+    #[tokio::test]
+    async fn one_that_ran_for_few_ticks_needs_no_turn_and_is_patient_to_the_end_of_the_poll() {
+        let is_patient = || POLLED.with_borrow(|polled| polled.as_ref()?.patient.as_ref().map(drop));
+        let turns = Turns::default();
+        let short = async {
+            let polled = POLLED.with_borrow(|polled| Some(Arc::clone(&polled.as_ref()?.shared)));
+            let shared = polled.expect("a call that is polled");
+            let _only_turn = shared.free.try_acquire().expect("free");
+            assert_eq!(is_patient(), None);
+            pause(FREE_TICKS).await;
+            assert_eq!(is_patient(), Some(()));
+            tokio::task::yield_now().await;
+            assert_eq!(is_patient(), None);
+        };
+        turns.give(short).await;
+        assert!(!turns.were_asked_for());
     }
 
     #[tokio::test]

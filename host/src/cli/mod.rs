@@ -175,6 +175,7 @@ fn config(named: Option<PathBuf>) -> Result<Config, CliError> {
 fn executor() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .event_interval(EVENT_INTERVAL)
+        .on_thread_start(selvedge_plugin::patient::forget)
         .enable_all()
         .build()?)
 }
