@@ -84,7 +84,7 @@ struct Watched<S> {
 /// Bytes of one write: the kernel copies them in some tenths of a millisecond, in which its core does nothing else.
 const PART_LEN: usize = 256 << 10;
 
-/// Bytes of an answer that are written before other tasks have their turn.
+/// Bytes of an answer that are written before other tasks have their turn: half a millisecond's.
 const TURN_LEN: usize = 512 << 10;
 
 impl<S> Watched<S> {
@@ -309,9 +309,9 @@ where
 #[cfg(test)]
 mod tests {
     use std::io::{Cursor, IoSlice};
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
-    use std::task::{Context, Poll, Waker};
+    use std::task::{Context, Poll, Wake, Waker};
     use std::time::Instant;
 
     use tokio::io::AsyncWrite;
@@ -331,14 +331,34 @@ mod tests {
         }
     }
 
-    /// Writes until it is another task's turn; how many bytes that were.
-    fn write(watched: &mut Watched<Cursor<Vec<u8>>>, parts: &[&[u8]]) -> usize {
+    /// Counts how often a task was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Writes a part until it is another task's turn, from which this one must come back: how many bytes those were.
+    fn write(watched: &mut Watched<Cursor<Vec<u8>>>, part: &[u8], vectored: bool) -> usize {
         let before = watched.stream.get_ref().len();
-        let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        let mut context = Context::from_waker(Waker::noop());
-        while let Poll::Ready(written) = Pin::new(&mut *watched).poll_write_vectored(&mut context, &parts) {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let mut once = || {
+            let watched = Pin::new(&mut *watched);
+            if vectored {
+                watched.poll_write_vectored(&mut context, &[IoSlice::new(part)])
+            } else {
+                watched.poll_write(&mut context, part)
+            }
+        };
+        while let Poll::Ready(written) = once() {
             assert!((1..=PART_LEN).contains(&written.expect("memory")));
         }
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         watched.stream.get_ref().len() - before
     }
 
@@ -346,8 +366,11 @@ mod tests {
     fn a_long_answer_is_written_in_parts_and_turns() {
         let long = vec![7; 3 * TURN_LEN];
         let mut watched = watched();
-        assert_eq!(write(&mut watched, &[&long]), TURN_LEN);
-        assert_eq!(write(&mut watched, &[&long]), TURN_LEN);
+        for part in [&long, &long[..PART_LEN / 4]] {
+            for vectored in [false, true, true] {
+                assert_eq!(write(&mut watched, part, vectored), TURN_LEN);
+            }
+        }
         // A head before it goes alone; short ones go together.
         let mut context = Context::from_waker(Waker::noop());
         let mut once = |parts: &[&[u8]]| {
