@@ -9,17 +9,20 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
 /// Bytes of JSON up to which work is done where it is: some tenths of a millisecond, less than the run of a plugin.
-const SHORT: usize = 64 << 10;
+const SHORT_LEN: usize = 64 << 10;
 
-/// How much long work is done at once: one less than there are cores.
-static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
+/// The turns of long work.
+static TURNS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(turns()));
+
+/// How much of it is done at once: one less than there are cores.
+fn turns() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Semaphore::new(cores.saturating_sub(1).max(1))
-});
+    cores.saturating_sub(1).max(1)
+}
 
 /// Does work on so many bytes: at once where they are few, else in its turn, while the other tasks of this thread go on with another.
 pub(crate) async fn aside<T>(len: usize, work: impl FnOnce() -> T) -> T {
-    if len <= SHORT || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+    if len <= SHORT_LEN || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return work();
     }
     // It is never closed.
@@ -39,13 +42,13 @@ mod tests {
 
     use tokio::task::JoinSet;
 
-    use super::{SHORT, TURNS, aside};
+    use super::{SHORT_LEN, aside, turns};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn the_threads_other_tasks_go_on_meanwhile() {
         let (tell, told) = mpsc::channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(aside(SHORT + 1, move || {
+        tasks.spawn(aside(SHORT_LEN + 1, move || {
             told.recv_timeout(Duration::from_secs(10)).is_ok()
         }));
         // The one thread comes to it second.
@@ -55,7 +58,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn not_all_is_done_at_once() {
-        let turns = TURNS.available_permits();
+        let turns = turns();
         let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
         let mut tasks = JoinSet::new();
         for _ in 0..turns + 3 {
@@ -66,7 +69,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(20));
                 now.fetch_sub(1, Ordering::SeqCst);
             };
-            tasks.spawn(aside(SHORT + 1, work));
+            tasks.spawn(aside(SHORT_LEN + 1, work));
         }
         tasks.join_all().await;
         assert!(counts.1.load(Ordering::SeqCst) <= turns);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use http::header::{IF_NONE_MATCH, ORIGIN};
@@ -255,6 +255,8 @@ pub struct Received {
     pub estimate: u64,
     /// When its head was read, from which time is counted.
     pub since: Instant,
+    /// How long it may take, as far as is known before its endpoint is.
+    pub time_max: Duration,
     /// Where tasks that outlive the answer's head are counted.
     pub shutdown: Shutdown,
 }
@@ -295,6 +297,7 @@ async fn received(arrived: Arrived<'_>, endpoint: Option<&Endpoint>) -> Result<R
     Ok(Received {
         id: call.id.clone(),
         since: call.since,
+        time_max,
         call,
         estimate,
         headers,

@@ -180,7 +180,7 @@ fn describe_client(fault: &ClientFault) -> Description<'_> {
                 ..Description::new(422, *kind, message)
             }
         }
-        ClientFault::Rejected(refused) => describe_rejection(&refused.rejection, &refused.body),
+        ClientFault::Rejected(refused) => describe_rejection(&refused.rejection, &refused.inputs),
         ClientFault::UnknownPath(_) => Description::new(404, "not_found", message),
         ClientFault::Method { allow } => Description {
             allow: Some(allow),
@@ -226,7 +226,10 @@ fn describe_client(fault: &ClientFault) -> Description<'_> {
 }
 
 /// A plugin's refusal, with FastAPI's entries where it says what is wrong with the body.
-fn describe_rejection<'a>(rejection: &'a selvedge_plugin::value::Rejection, body: &Value) -> Description<'a> {
+fn describe_rejection<'a>(
+    rejection: &'a selvedge_plugin::value::Rejection,
+    inputs: &[Value],
+) -> Description<'a> {
     let described = Description::new(rejection.status, &rejection.code, &rejection.message);
     let retry_after = (rejection.status == 503 || rejection.status == 429).then_some(Duration::from_secs(1));
     let Some(first) = rejection.problems.first() else {
@@ -249,7 +252,8 @@ fn describe_rejection<'a>(rejection: &'a selvedge_plugin::value::Rejection, body
             rejection
                 .problems
                 .iter()
-                .map(|problem| entry(problem, body))
+                .zip(inputs)
+                .map(|(problem, input)| entry(problem, input))
                 .collect(),
         ),
         retry_after,
@@ -264,53 +268,14 @@ fn step_text(step: &Step) -> String {
     }
 }
 
-/// Bytes of a problem's `input` that are echoed; a longer one is left out. It is there to help, not to send a body back.
-const INPUT_LEN_MAX: usize = 1 << 10;
-
-/// One of FastAPI's `detail` entries. `input` is what stands at the place; where nothing does, what would hold it.
-fn entry(problem: &Problem, body: &Value) -> Value {
-    let mut input = body;
-    for step in &problem.loc {
-        let next = match step {
-            Step::Key(key) => input.get(key),
-            Step::Index(index) => input.get(*index as usize),
-        };
-        match next {
-            Some(next) => input = next,
-            None => break,
-        }
-    }
+/// One of FastAPI's `detail` entries.
+fn entry(problem: &Problem, input: &Value) -> Value {
     let steps = problem.loc.iter().map(|step| match step {
         Step::Key(key) => json!(key),
         Step::Index(index) => json!(index),
     });
     let loc: Vec<Value> = std::iter::once(json!("body")).chain(steps).collect();
-    let input = if is_short(input, &mut { INPUT_LEN_MAX }) {
-        input
-    } else {
-        &Value::Null
-    };
     json!({ "type": problem.kind, "loc": loc, "msg": problem.msg, "input": input })
-}
-
-/// Whether a value has at most `left` bytes or so of text; looks at no more of it than that.
-fn is_short(value: &Value, left: &mut usize) -> bool {
-    let cost = match value {
-        Value::String(text) => text.len(),
-        _ => 1,
-    };
-    match left.checked_sub(cost + 1) {
-        Some(rest) => *left = rest,
-        None => return false,
-    }
-    match value {
-        Value::Array(items) => items.iter().all(|item| is_short(item, left)),
-        Value::Object(fields) => fields.iter().all(|(key, value)| {
-            *left = left.saturating_sub(key.len());
-            is_short(value, left)
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-    }
 }
 
 /// The plugin is named; what it said is for the operator.

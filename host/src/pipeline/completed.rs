@@ -36,14 +36,6 @@ pub struct Counts {
     pub completion: usize,
 }
 
-impl Completed {
-    /// Bytes of all texts.
-    #[must_use]
-    pub fn text_len(&self) -> usize {
-        self.choices.iter().map(|choice| choice.text.len()).sum()
-    }
-}
-
 impl Counts {
     /// Adds those of another answer to the same prompt.
     pub(super) fn add(&mut self, other: Self) {

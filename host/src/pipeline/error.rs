@@ -174,8 +174,8 @@ pub struct Rejected {
     pub plugin: String,
     /// Its answer.
     pub rejection: Rejection,
-    /// The body, in which the problems lie.
-    pub body: serde_json::Value,
+    /// What of the body each of its problems is about; null where that is long.
+    pub inputs: Vec<serde_json::Value>,
 }
 
 /// What the node could not do.

@@ -9,6 +9,8 @@ pub mod error;
 
 pub mod generate;
 
+pub mod inputs;
+
 pub mod order;
 
 pub mod params;

@@ -11,7 +11,7 @@ use selvedge_plugin::value::{Action, Completion, Output, Rejection, Rendered, Re
 use selvedge_plugin::{CallError, Fault, Stage};
 
 use super::{ClientFault, Fault as Whose, Rejected, RequestError};
-use super::{convert, source};
+use super::{convert, inputs, source};
 use crate::aside::aside;
 use crate::config::OnError;
 use crate::generation::{Attached, Ready};
@@ -70,7 +70,7 @@ pub(super) async fn validate(
         match attached.attachment.validate(&request).await? {
             Verdict::Accept | Verdict::Amend(None) => {}
             Verdict::Amend(Some(body)) => request = Arc::new(request.with_body(body)),
-            Verdict::Reject(rejection) => return Err(rejected(attached, rejection, &request)),
+            Verdict::Reject(rejection) => return Err(rejected(attached, rejection, &request).await),
         }
     }
     Ok(request)
@@ -132,7 +132,7 @@ pub(super) async fn postprocess(
         match skip(attached, attached.attachment.process(request, done.clone()).await)? {
             None | Some(Action::Pass) => {}
             Some(Action::Replace(output)) => done.output = output,
-            Some(Action::Refuse(rejection)) => return Err(rejected(attached, rejection, request)),
+            Some(Action::Refuse(rejection)) => return Err(rejected(attached, rejection, request).await),
         }
     }
     Ok(Answer {
@@ -154,17 +154,18 @@ fn skip<T>(attached: &Attached, outcome: Result<T, CallError>) -> Result<Option<
     }
 }
 
-fn rejected(attached: &Attached, rejection: Rejection, request: &Request) -> RequestError {
+async fn rejected(attached: &Attached, rejection: Rejection, request: &Request) -> RequestError {
     let plugin = attached.attachment.plugin().name.as_ref().to_owned();
-    let needed = !rejection.problems.is_empty();
-    let body = needed
-        .then(|| serde_json::from_slice(&request.body).ok())
-        .flatten()
-        .unwrap_or_default();
+    let inputs = if rejection.problems.is_empty() {
+        Vec::new()
+    } else {
+        let find = || inputs::of_problems(&rejection.problems, &request.body);
+        aside(request.body.len(), find).await
+    };
     ClientFault::Rejected(Box::new(Rejected {
         plugin,
         rejection,
-        body,
+        inputs,
     }))
     .into()
 }

@@ -25,6 +25,7 @@ mod host;
 mod hostile;
 mod lifetime;
 mod limits;
+mod long;
 mod metrics;
 mod observe;
 mod observe_faults;

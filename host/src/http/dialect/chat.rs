@@ -20,7 +20,7 @@ use crate::pipeline::completed::{Choice, Counts};
 use crate::pipeline::generate::Told;
 use crate::pipeline::order::{Order, Prompt};
 use crate::pipeline::params::{Params, natural};
-use crate::pipeline::{ClientFault, RequestError};
+use crate::pipeline::{ClientFault, RequestError, size};
 use crate::router::Dialect;
 
 /// Tokens of a completion where the request does not say, as OpenAI has it.
@@ -45,24 +45,29 @@ pub async fn answer(
     kind: Kind,
     received: Received,
 ) -> Result<Response, RequestError> {
-    let fields = received.read(openai::object).await?;
-    let model = openai::model_name(&fields)?;
+    let read = |body: &[u8]| {
+        let fields = openai::object(body)?;
+        let model = openai::model_name(&fields)?;
+        Ok((Head::read(kind, &model, &received, &fields), model))
+    };
+    let (head, model) = received.read(read).await?;
     let endpoint = generation.endpoint(&model);
     let endpoint = enter(
-        endpoint.ok_or_else(|| ClientFault::UnknownModel(model.clone()))?,
+        endpoint.ok_or(ClientFault::UnknownModel(model))?,
         &received.call,
         received.estimate,
     )?;
     check_task(endpoint)?;
-    let head = Head::new(kind, model, &received, &fields)?;
-    // Said before it costs a plugin anything; read again from what the validators left.
-    order(kind, &fields)?;
+    let head = head?;
     let decode = |body: &[u8]| Ok(order(kind, &openai::object(body)?)?);
     let mut timed = generate(endpoint, &received, Dialect::OpenAi, decode).await?;
     if head.stream == Streamed::No {
         let completed = timed.complete().await?;
         let encode = || respond::json(StatusCode::OK, &head.whole(&completed.choices, completed.counts));
-        return Ok(aside(completed.text_len(), encode).await);
+        return Ok(timed
+            .time()
+            .aside(size::of_choices(&completed.choices), encode)
+            .await?);
     }
     timed.settle().await?;
     let limit = timed.limit(&received);
@@ -182,9 +187,11 @@ struct Answer<'a> {
 }
 
 impl Head {
-    fn new(
+    /// What a body says of its answer, where all of it is as it must be: that is said before it costs a plugin anything. It is read
+    /// again from what the validators left.
+    fn read(
         kind: Kind,
-        model: String,
+        model: &str,
         received: &Received,
         fields: &Map<String, Value>,
     ) -> Result<Self, ClientFault> {
@@ -205,17 +212,19 @@ impl Head {
             Kind::Chat => "chatcmpl",
             Kind::Completion => "cmpl",
         };
-        Ok(Self {
+        let head = Self {
             kind,
             id: format!("{prefix}-{}", received.id),
             created: unix_seconds(Instant::now()),
-            model,
+            model: model.to_owned(),
             stream: match (flag(fields, "stream")?, usage) {
                 (false, _) => Streamed::No,
                 (true, false) => Streamed::Yes,
                 (true, true) => Streamed::WithUsage,
             },
-        })
+        };
+        order(kind, fields)?;
+        Ok(head)
     }
 
     fn answer(&self, object: &'static str, choices: Vec<Value>, usage: Option<Value>) -> Answer<'_> {
@@ -372,7 +381,10 @@ impl Stream {
     async fn text(&mut self) -> Bytes {
         match self.timed.next().await {
             Ok(Next::Quiet) => sse::PING,
-            Ok(Next::Told(Told::Text { choice, piece })) => self.piece(choice, &piece),
+            Ok(Next::Told(Told::Text { choice, piece })) => {
+                let len = size::of_text(&piece.text, &piece.tokens);
+                aside(len, || self.piece(choice, &piece)).await
+            }
             Ok(Next::Told(Told::End { choice, finish })) => {
                 let first = self.begin(choice);
                 let end = self.head.delta(choice, json!({}), "", &[], Some(finish));

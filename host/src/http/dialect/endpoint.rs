@@ -35,7 +35,7 @@ use crate::router::Dialect;
 /// Where the body is not JSON, or the pipeline ends in an error.
 pub async fn answer(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
     // Before any plugin: what is not JSON, or nested beyond reason, costs none of them a thing.
-    let stream = received.read(|body| Ok(parse(body)?["stream"].take())).await?;
+    let stream = received.read(stream_of).await?;
     if endpoint.backend.task() == Task::TextGeneration {
         return text(endpoint, &received, &stream).await;
     }
@@ -43,7 +43,8 @@ pub async fn answer(endpoint: &Arc<Ready>, received: Received) -> Result<Respons
         decode(endpoint, body)
     })
     .await?;
-    aside(size::of_output(&answer.output), || encode(answer)).await
+    let len = size::of_output(&answer.output);
+    received.time(endpoint).aside(len, || encode(answer)).await?
 }
 
 /// Generates text; bit by bit where the body says `"stream": true`.
@@ -52,7 +53,11 @@ async fn text(endpoint: &Arc<Ready>, received: &Received, stream: &Value) -> Res
     let mut timed = generate(endpoint, received, Dialect::Endpoint, |body| Ok(order(body)?)).await?;
     if !streams {
         let completed = timed.complete().await?;
-        return Ok(aside(completed.text_len(), || whole(completed)).await);
+        if let Some(text) = completed.json {
+            return Ok(respond::raw_json(StatusCode::OK, text.into_bytes()));
+        }
+        let len = size::of_choices(&completed.choices);
+        return Ok(timed.time().aside(len, || whole(&completed)).await?);
     }
     timed.settle().await?;
     let limit = timed.limit(received);
@@ -69,11 +74,14 @@ async fn text(endpoint: &Arc<Ready>, received: &Received, stream: &Value) -> Res
     ))
 }
 
+/// What a body says of `stream`; null where that is nothing.
+fn stream_of(body: &[u8]) -> Result<Value, ClientFault> {
+    let mut body = parse(body)?;
+    Ok(body.get_mut("stream").map(Value::take).unwrap_or_default())
+}
+
 /// The answer as one, where no post-processor wrote one.
-fn whole(completed: Completed) -> Response {
-    if let Some(text) = completed.json {
-        return respond::raw_json(StatusCode::OK, text.into_bytes());
-    }
+fn whole(completed: &Completed) -> Response {
     let texts = completed.choices.iter().map(|choice| choice.text.as_str());
     let texts: Vec<&str> = texts.collect();
     let body = Whole {
@@ -147,8 +155,10 @@ impl TextStream {
         let value = match self.timed.next().await {
             Ok(Next::Quiet) => return Some((sse::PING, self)),
             Ok(Next::End) => return None,
-            Ok(Next::Told(Told::Text { choice: 0, piece })) => json!({ "text": piece.text }),
-            Ok(Next::Told(Told::Text { choice, piece })) => json!({ "text": piece.text, "index": choice }),
+            Ok(Next::Told(Told::Text { choice, piece })) => {
+                let event = || sse::event(&text_event(choice, &piece.text));
+                return Some((aside(piece.text.len(), event).await, self));
+            }
             Ok(Next::Told(Told::End { choice, finish })) => {
                 let finish = finish_name(finish);
                 json!({ "done": true, "index": choice, "finish_reason": finish })
@@ -160,6 +170,13 @@ impl TextStream {
             }
         };
         Some((sse::event(&value), self))
+    }
+}
+
+fn text_event(choice: usize, text: &str) -> Value {
+    match choice {
+        0 => json!({ "text": text }),
+        _ => json!({ "text": text, "index": choice }),
     }
 }
 

@@ -58,7 +58,7 @@ pub async fn run(
     decode: impl FnOnce(&[u8]) -> Result<Input, RequestError>,
 ) -> Result<Answer, RequestError> {
     let request = admit(endpoint, received, dialect)?;
-    let deadline = tokio::time::Instant::from_std(received.since + endpoint.timeout);
+    let deadline = received.time(endpoint).deadline;
     let used = |usage: Usage| {
         let (prompt, completion) = (usage.prompt_tokens, usage.completion_tokens);
         received.call.count(prompt.into(), 0, completion.into());
@@ -93,19 +93,18 @@ pub async fn generate(
     decode: impl FnOnce(&[u8]) -> Result<Order, RequestError>,
 ) -> Result<Timed, RequestError> {
     let request = admit(endpoint, received, dialect)?;
-    let deadline = tokio::time::Instant::from_std(received.since + endpoint.timeout);
+    let time = received.time(endpoint);
     let claim = |prompt: &Prompt, params: &Params| {
         let tokens = tokens_of(prompt, params, endpoint.backend.context_max());
         received.call.claim(tokens)
     };
     let start = Running::start(endpoint, request, |request| decode(&request.body), claim);
-    let running = tokio::time::timeout_at(deadline, start).await;
+    let running = tokio::time::timeout_at(time.deadline, start).await;
     let running = running.unwrap_or_else(|_| Err(HostFault::Timeout(endpoint.timeout).into()))?;
     Ok(Timed {
         call: Arc::clone(&received.call),
         running,
-        deadline,
-        time_max: endpoint.timeout,
+        time,
     })
 }
 
@@ -114,8 +113,7 @@ pub struct Timed {
     // Dropped before the call, which is told what the plugins on the stream took.
     running: Running,
     call: Arc<Call>,
-    deadline: tokio::time::Instant,
-    time_max: Duration,
+    time: Time,
 }
 
 /// However it ends, its tokens are counted.
@@ -135,9 +133,9 @@ impl Timed {
     ///
     /// Where the pipeline ends in one, or the time is over.
     pub async fn complete(&mut self) -> Result<Completed, RequestError> {
-        let complete = tokio::time::timeout_at(self.deadline, self.running.complete()).await;
+        let complete = tokio::time::timeout_at(self.time.deadline, self.running.complete()).await;
         self.call.noted.used(self.running.counts().usage());
-        let completed = complete.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))?;
+        let completed = complete.unwrap_or_else(|_| Err(HostFault::Timeout(self.time.max).into()))?;
         if let Some(choice) = completed.choices.first() {
             self.call.noted.finished(choice.finish);
         }
@@ -150,11 +148,11 @@ impl Timed {
     ///
     /// Where the pipeline ends in one, or the time is over.
     pub async fn settle(&mut self) -> Result<(), RequestError> {
-        let settle = tokio::time::timeout_at(self.deadline, self.running.settle()).await;
+        let settle = tokio::time::timeout_at(self.time.deadline, self.running.settle()).await;
         if !matches!(settle, Ok(Ok(()))) {
             self.call.noted.used(self.running.counts().usage());
         }
-        settle.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()))
+        settle.unwrap_or_else(|_| Err(HostFault::Timeout(self.time.max).into()))
     }
 
     /// What comes next.
@@ -175,13 +173,13 @@ impl Timed {
                 self.call.noted.used(self.running.counts().usage());
                 return Ok(Next::End);
             }
-            let wait = tokio::time::timeout_at(self.deadline.min(quiet_at), self.running.wait()).await;
-            if wait.is_err() && quiet_at < self.deadline {
+            let wait = tokio::time::timeout_at(self.time.deadline.min(quiet_at), self.running.wait()).await;
+            if wait.is_err() && quiet_at < self.time.deadline {
                 return Ok(Next::Quiet);
             }
             // From here on a plugin may be at work, which only the end of the request may interrupt.
-            let advance = tokio::time::timeout_at(self.deadline, self.running.advance()).await;
-            let advanced = advance.unwrap_or_else(|_| Err(HostFault::Timeout(self.time_max).into()));
+            let advance = tokio::time::timeout_at(self.time.deadline, self.running.advance()).await;
+            let advanced = advance.unwrap_or_else(|_| Err(HostFault::Timeout(self.time.max).into()));
             if advanced.is_err() {
                 self.call.noted.used(self.running.counts().usage());
                 self.call.noted.finished(Finish::Error);
@@ -190,12 +188,18 @@ impl Timed {
         }
     }
 
+    /// Its time.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.time
+    }
+
     /// How long its answer may be written.
     #[must_use]
     pub fn limit(&self, received: &Received) -> sse::Limit {
         sse::Limit {
             shutdown: received.shutdown.clone(),
-            deadline: self.deadline,
+            deadline: self.time.deadline,
         }
     }
 
@@ -227,17 +231,50 @@ pub fn finish_name(finish: Finish) -> &'static str {
     }
 }
 
-impl Received {
-    /// What `read` makes of the body. All of a long one is read here, its values dropped as well.
+/// The time that a request has.
+#[derive(Debug, Clone, Copy)]
+pub struct Time {
+    /// Its end.
+    pub deadline: tokio::time::Instant,
+    /// How long it is, from when its head was read.
+    pub max: Duration,
+}
+
+impl Time {
+    fn new(since: Instant, max: Duration) -> Self {
+        let deadline = tokio::time::Instant::from_std(since + max);
+        Self { deadline, max }
+    }
+
+    /// Does the request's work on so many bytes; where they are many, in its turn.
     ///
     /// # Errors
     ///
-    /// What `read` finds wrong with it.
+    /// Where the time is over before it is its turn.
+    pub async fn aside<T>(self, len: usize, work: impl FnOnce() -> T) -> Result<T, HostFault> {
+        let done = tokio::time::timeout_at(self.deadline, aside(len, work)).await;
+        done.map_err(|_| HostFault::Timeout(self.max))
+    }
+}
+
+impl Received {
+    /// Its time on an endpoint.
+    #[must_use]
+    pub fn time(&self, endpoint: &Ready) -> Time {
+        Time::new(self.since, endpoint.timeout)
+    }
+
+    /// What `read` makes of the body. Of a long one nothing should be left to be walked or dropped behind it.
+    ///
+    /// # Errors
+    ///
+    /// What `read` finds wrong with it; or the time is over.
     pub async fn read<T>(
         &self,
         read: impl FnOnce(&[u8]) -> Result<T, ClientFault>,
-    ) -> Result<T, ClientFault> {
-        aside(self.body.len(), || read(&self.body)).await
+    ) -> Result<T, RequestError> {
+        let time = Time::new(self.since, self.time_max);
+        Ok(time.aside(self.body.len(), || read(&self.body)).await??)
     }
 }
 

@@ -59,13 +59,76 @@ pub async fn post(
     path: Ollama,
     received: Received,
 ) -> Result<Response, RequestError> {
-    let fields = received.read(openai::object).await?;
-    let name = openai::model_name(&fields)?;
+    let read = |body: &[u8]| {
+        let fields = openai::object(body)?;
+        Ok((openai::model_name(&fields)?, Asked::read(path, &fields)))
+    };
+    let (name, asked) = received.read(read).await?;
     let endpoint = enter(find(generation, &name)?, &received.call, received.estimate)?;
-    match path {
-        Ollama::Show => Ok(models::show(endpoint)),
-        Ollama::Embed | Ollama::Embeddings => embed(endpoint, path, &fields, &received).await,
-        _ => text(endpoint, path, name, &fields, received).await,
+    let task = endpoint.backend.task();
+    let wanted = match path {
+        Ollama::Show => task,
+        Ollama::Embed | Ollama::Embeddings => Task::FeatureExtraction,
+        _ => Task::TextGeneration,
+    };
+    if task != wanted {
+        let endpoint = endpoint.name.as_ref().to_owned();
+        return Err(ClientFault::WrongTask {
+            endpoint,
+            task: task.name(),
+        }
+        .into());
+    }
+    match asked? {
+        Asked::Nothing => Ok(models::show(endpoint)),
+        Asked::Vectors { dimensions } => embed(endpoint, path, name, dimensions, &received).await,
+        Asked::Text { streams, only_loads } => {
+            let lines = Lines {
+                path,
+                model: name,
+                started: Instant::now(),
+            };
+            match only_loads {
+                Some(reason) => Ok(respond::json(StatusCode::OK, &lines.line("", Some(reason)))),
+                None => text(endpoint, lines, streams, received).await,
+            }
+        }
+    }
+}
+
+/// What a request asks for, besides its inputs.
+enum Asked {
+    Nothing,
+    Vectors {
+        dimensions: Option<usize>,
+    },
+    Text {
+        streams: bool,
+        /// Where there is no prompt: what happens to the model, in Ollama's word.
+        only_loads: Option<&'static str>,
+    },
+}
+
+impl Asked {
+    /// Where all that is used of the body is as it must be: that is said before it costs a plugin anything.
+    fn read(path: Ollama, fields: &Map<String, Value>) -> Result<Self, ClientFault> {
+        match path {
+            Ollama::Show => return Ok(Self::Nothing),
+            Ollama::Embed | Ollama::Embeddings => {
+                embed_inputs(path, fields)?;
+                let dimensions = dimensions(fields)?;
+                return Ok(Self::Vectors { dimensions });
+            }
+            _ => {}
+        }
+        let streams = flag(fields, "stream")?.unwrap_or(true);
+        check(fields)?;
+        let only_loads = only_loads(path, fields);
+        // What is not used must be right all the same. A conversation of nothing is none.
+        if only_loads.is_none() || path == Ollama::Generate {
+            order(path, fields)?;
+        }
+        Ok(Self::Text { streams, only_loads })
     }
 }
 
@@ -78,17 +141,12 @@ fn find<'a>(generation: &'a Generation, name: &str) -> Result<&'a Endpoint, Clie
 async fn embed(
     endpoint: &Arc<Ready>,
     path: Ollama,
-    fields: &Map<String, Value>,
+    model: String,
+    dimensions: Option<usize>,
     received: &Received,
 ) -> Result<Response, RequestError> {
     let started = Instant::now();
-    let task = endpoint.backend.task();
-    if task != Task::FeatureExtraction {
-        return Err(wrong_task(endpoint).into());
-    }
     let decode = |body: &[u8]| Ok(Input::Texts(embed_inputs(path, &openai::object(body)?)?));
-    embed_inputs(path, fields)?;
-    let dimensions = dimensions(fields)?;
     let answer = run(endpoint, received, Dialect::Ollama, decode).await?;
     let len = size::of_output(&answer.output);
     let Output::Embeddings(mut vectors) = answer.output else {
@@ -110,12 +168,12 @@ async fn embed(
     }
     let encode = || {
         let body = json!({
-            "model": fields["model"], "embeddings": vectors, "total_duration": nanos(started.elapsed()),
+            "model": model, "embeddings": vectors, "total_duration": nanos(started.elapsed()),
             "load_duration": 0, "prompt_eval_count": answer.usage.prompt_tokens,
         });
         respond::json(StatusCode::OK, &body)
     };
-    Ok(aside(len, encode).await)
+    Ok(received.time(endpoint).aside(len, encode).await?)
 }
 
 /// The length that vectors are to have; none, and 0, is all of it.
@@ -157,39 +215,14 @@ fn bad(param: &str, why: &str) -> ClientFault {
     }
 }
 
-fn wrong_task(endpoint: &Ready) -> ClientFault {
-    ClientFault::WrongTask {
-        endpoint: endpoint.name.as_ref().to_owned(),
-        task: endpoint.backend.task().name(),
-    }
-}
-
 /// `/api/chat` and `/api/generate`.
 async fn text(
     endpoint: &Arc<Ready>,
-    path: Ollama,
-    model: String,
-    fields: &Map<String, Value>,
+    lines: Lines,
+    streams: bool,
     received: Received,
 ) -> Result<Response, RequestError> {
-    if endpoint.backend.task() != Task::TextGeneration {
-        return Err(wrong_task(endpoint).into());
-    }
-    let lines = Lines {
-        path,
-        model,
-        started: Instant::now(),
-    };
-    let streams = flag(fields, "stream")?.unwrap_or(true);
-    check(fields)?;
-    if let Some(reason) = only_loads(path, fields) {
-        // What is not used must be right all the same. A conversation of nothing is none.
-        if path == Ollama::Generate {
-            order(path, fields)?;
-        }
-        return Ok(respond::json(StatusCode::OK, &lines.line("", Some(reason))));
-    }
-    order(path, fields)?;
+    let path = lines.path;
     let decode = |body: &[u8]| Ok(order(path, &openai::object(body)?)?);
     let mut timed = generate(endpoint, &received, Dialect::Ollama, decode).await?;
     if !streams {
@@ -200,7 +233,7 @@ async fn text(
             let line = lines.last(&choice.text, choice.finish, completed.counts, first);
             respond::json(StatusCode::OK, &line)
         };
-        return Ok(aside(choice.text.len(), encode).await);
+        return Ok(timed.time().aside(choice.text.len(), encode).await?);
     }
     timed.settle().await?;
     let limit = timed.limit(&received);
@@ -410,7 +443,10 @@ impl Stream {
             // Lines of JSON have no comments; a piece without text is the sign of life.
             Ok(Next::Quiet) => self.lines.line("", None),
             Ok(Next::End) => return None,
-            Ok(Next::Told(Told::Text { piece, .. })) => self.lines.line(&piece.text, None),
+            Ok(Next::Told(Told::Text { piece, .. })) => {
+                let line = || written(&self.lines.line(&piece.text, None));
+                return Some((aside(piece.text.len(), line).await, self));
+            }
             Ok(Next::Told(Told::End { finish, .. })) => {
                 let running = self.timed.running();
                 self.lines.last("", finish, running.counts(), running.first_at())
@@ -420,6 +456,11 @@ impl Stream {
                 respond::stream_error(Dialect::Ollama, &error, &self.id)
             }
         };
-        Some((format!("{line}\n").into(), self))
+        Some((written(&line), self))
     }
+}
+
+/// A line of an answer.
+fn written(line: &Value) -> Bytes {
+    format!("{line}\n").into()
 }

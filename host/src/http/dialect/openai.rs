@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 
 use super::{check_finite, enter, parse, run, unix_seconds};
 use crate::app::App;
-use crate::aside::aside;
 use crate::generation::Generation;
 use crate::http::handle::Received;
 use crate::http::{Response, respond};
@@ -68,10 +67,12 @@ enum Encoding {
 ///
 /// Where the body is not as it must be, no endpoint has the name, or the pipeline ends in an error.
 pub async fn embeddings(generation: &Generation, received: Received) -> Result<Response, RequestError> {
-    let fields = received.read(object).await?;
-    let wanted = Wanted::read(&fields)?;
     // The inputs are read again where a validator changed the body; what is wrong with them is said before it costs one.
-    let first = inputs(&fields)?;
+    let read = |body: &[u8]| {
+        let fields = object(body)?;
+        Ok((Wanted::read(&fields)?, inputs(&fields)?))
+    };
+    let (wanted, first) = received.read(read).await?;
     let endpoint = generation.endpoint(&wanted.model);
     let endpoint = enter(
         endpoint.ok_or_else(|| ClientFault::UnknownModel(wanted.model.clone()))?,
@@ -101,7 +102,9 @@ pub async fn embeddings(generation: &Generation, received: Received) -> Result<R
         Ok(Input::Texts(texts))
     };
     let answer = run(endpoint, &received, Dialect::OpenAi, decode).await?;
-    aside(size::of_output(&answer.output), || encode(&wanted, answer)).await
+    let len = size::of_output(&answer.output);
+    let encode = || encode(&wanted, answer);
+    received.time(endpoint).aside(len, encode).await?
 }
 
 fn bad(kind: &'static str, param: &str, message: impl Into<String>) -> ClientFault {

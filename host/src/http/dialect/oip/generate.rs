@@ -40,16 +40,16 @@ const EVENTS: &str = "text/event-stream; charset=utf-8";
 ///
 /// Where the body is not as it must be, or the pipeline ends in an error.
 pub(super) async fn whole(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
-    let fields = received.read(openai::object).await?;
-    let head = Head::read(endpoint, &fields)?;
-    if endpoint.backend.task() != Task::TextGeneration {
-        let named = of_fields(endpoint, fields, received).await?;
+    let time = received.time(endpoint);
+    let read = || read(endpoint, &received.body);
+    let (head, tensors) = time.aside(received.body.len(), read).await??;
+    if let Some(request) = tensors {
+        let named = infer::outputs(endpoint, &ports(endpoint), request, received).await?;
         let encode = || Ok(respond::json(StatusCode::OK, &head.outputs(&named)?));
-        let len = named.iter().map(|named| size::of_tensor(&named.tensor)).sum();
-        return aside(len, encode).await;
+        return time.aside(size_of(&named), encode).await?;
     }
-    order(&fields)?;
-    let completed = start(endpoint, &received).await?.complete().await?;
+    let mut timed = start(endpoint, &received).await?;
+    let completed = timed.complete().await?;
     let encode = || {
         let texts = completed.choices.iter().map(|choice| choice.text.as_str());
         let texts: Vec<&str> = texts.collect();
@@ -60,7 +60,10 @@ pub(super) async fn whole(endpoint: &Arc<Ready>, received: Received) -> Result<R
         let finish = completed.choices.first().map(|choice| choice.finish);
         respond::json(StatusCode::OK, &head.text(text, finish))
     };
-    Ok(aside(completed.text_len(), encode).await)
+    Ok(timed
+        .time()
+        .aside(size::of_choices(&completed.choices), encode)
+        .await?)
 }
 
 /// `generate_stream`: the same as events, of which the last is the end of the answer.
@@ -69,19 +72,20 @@ pub(super) async fn whole(endpoint: &Arc<Ready>, received: Received) -> Result<R
 ///
 /// Where the body is not as it must be, or the pipeline ends in an error before its first words.
 pub(super) async fn streamed(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
-    let fields = received.read(openai::object).await?;
-    let head = Head::read(endpoint, &fields)?;
-    if endpoint.backend.task() != Task::TextGeneration {
+    let time = received.time(endpoint);
+    let read = || read(endpoint, &received.body);
+    let (head, tensors) = time.aside(received.body.len(), read).await??;
+    if let Some(request) = tensors {
         let limit = sse::Limit {
             shutdown: received.shutdown.clone(),
-            deadline: tokio::time::Instant::from_std(received.since + endpoint.timeout),
+            deadline: time.deadline,
         };
-        let named = of_fields(endpoint, fields, received).await?;
-        let only = sse::event(&head.outputs(&named)?);
+        let named = infer::outputs(endpoint, &ports(endpoint), request, received).await?;
+        let encode = || Ok::<_, RequestError>(sse::event(&head.outputs(&named)?));
+        let only = time.aside(size_of(&named), encode).await??;
         let next = |only: Option<Bytes>| async move { only.map(|only| (only, None)) };
         return Ok(sse::response(EVENTS, limit, Some(only), next));
     }
-    order(&fields)?;
     let mut timed = start(endpoint, &received).await?;
     timed.settle().await?;
     let limit = timed.limit(&received);
@@ -92,6 +96,22 @@ pub(super) async fn streamed(endpoint: &Arc<Ready>, received: Received) -> Resul
         over: false,
     };
     Ok(sse::response(EVENTS, limit, events, Events::next))
+}
+
+/// What a body asks for, where all of it is as it must be: that is said before it costs a plugin anything. With it go the inputs of a model
+/// that does not generate.
+fn read(endpoint: &Ready, body: &[u8]) -> Result<(Head, Option<Request>), ClientFault> {
+    let fields = openai::object(body)?;
+    let head = Head::read(endpoint, &fields)?;
+    if endpoint.backend.task() != Task::TextGeneration {
+        return Ok((head, Some(of_fields(endpoint, &fields)?)));
+    }
+    order(&fields)?;
+    Ok((head, None))
+}
+
+fn size_of(named: &[Named]) -> usize {
+    named.iter().map(|named| size::of_tensor(&named.tensor)).sum()
 }
 
 async fn start(endpoint: &Arc<Ready>, received: &Received) -> Result<Timed, RequestError> {
@@ -115,9 +135,10 @@ pub(super) async fn outputs(
         let message = format!("the input `{TEXT_INPUT}` has {count} elements; one prompt a request is taken");
         return Err(bad("value_error", "inputs", message).into());
     };
-    let body = json!({ TEXT_INPUT: prompt, "parameters": parameters });
+    let write = || json!({ TEXT_INPUT: prompt, "parameters": parameters }).to_string();
+    let body = received.time(endpoint).aside(prompt.len(), write).await?;
     let received = Received {
-        body: body.to_string().into(),
+        body: body.into(),
         ..received
     };
     let completed = start(endpoint, &received).await?.complete().await?;
@@ -163,12 +184,8 @@ fn parameters(
     Ok(all)
 }
 
-/// Runs a model that does not generate on fields.
-async fn of_fields(
-    endpoint: &Arc<Ready>,
-    fields: Map<String, Value>,
-    received: Received,
-) -> Result<Vec<Named>, RequestError> {
+/// The request to a model that does not generate whose inputs are fields.
+fn of_fields(endpoint: &Ready, fields: &Map<String, Value>) -> Result<Request, ClientFault> {
     let ports = ports(endpoint);
     // What a text is called where text is generated from it.
     let key_of = |port: &Port| {
@@ -186,9 +203,9 @@ async fn of_fields(
         }
     }
     let keys: Vec<String> = ports.inputs.iter().map(key_of).collect();
-    let request = Request {
+    Ok(Request {
         id: None,
-        parameters: parameters(&fields, |key| !keys.iter().any(|known| known == key))?,
+        parameters: parameters(fields, |key| !keys.iter().any(|known| known == key))?,
         inputs,
         form: Form::Binary,
         wanted: Wanted {
@@ -196,8 +213,7 @@ async fn of_fields(
             form: Form::Json,
         },
         time_max: None,
-    };
-    infer::outputs(endpoint, &ports, request, received).await
+    })
 }
 
 /// A field as the tensor that a model takes there.
@@ -266,6 +282,14 @@ impl Head {
         fields.into()
     }
 
+    fn event(&self, index: Option<usize>, text: &str, finish: Option<Finish>) -> Value {
+        let mut value = self.text(json!(text), finish);
+        if let Some(index) = index {
+            value["index"] = json!(index);
+        }
+        value
+    }
+
     /// Each output as a field: the value itself where there is one, else all of them in a row.
     fn outputs(&self, named: &[Named]) -> Result<Value, ClientFault> {
         let mut fields = self.fields();
@@ -304,9 +328,13 @@ impl Events {
             let value = match self.timed.next().await {
                 Ok(Next::Quiet) => return Some((sse::PING, self)),
                 Ok(Next::End) => return None,
-                Ok(Next::Told(Told::Text { choice, piece })) => self.event(choice, &piece.text, None),
+                Ok(Next::Told(Told::Text { choice, piece })) => {
+                    let (head, index) = (&self.head, self.index(choice));
+                    let event = || sse::event(&head.event(index, &piece.text, None));
+                    return Some((aside(piece.text.len(), event).await, self));
+                }
                 Ok(Next::Told(Told::End { choice, finish })) if self.head.detailed => {
-                    self.event(choice, "", Some(finish))
+                    self.head.event(self.index(choice), "", Some(finish))
                 }
                 Ok(Next::Told(Told::End { .. })) => continue,
                 Err(error) => {
@@ -319,11 +347,8 @@ impl Events {
         None
     }
 
-    fn event(&self, choice: usize, text: &str, finish: Option<Finish>) -> Value {
-        let mut value = self.head.text(json!(text), finish);
-        if self.timed.running().count() > 1 {
-            value["index"] = json!(choice);
-        }
-        value
+    /// Which of several answers it is.
+    fn index(&self, choice: usize) -> Option<usize> {
+        (self.timed.running().count() > 1).then_some(choice)
     }
 }

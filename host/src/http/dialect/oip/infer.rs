@@ -19,7 +19,7 @@ use crate::generation::Ready;
 use crate::http::Response;
 use crate::http::dialect::{endpoint as own_path, run};
 use crate::http::handle::Received;
-use crate::pipeline::{HostFault, RequestError};
+use crate::pipeline::{HostFault, RequestError, size};
 use crate::ports::{Ports, TEXT};
 use crate::router::Dialect;
 
@@ -30,16 +30,19 @@ use crate::router::Dialect;
 /// Where the body is not as it must be, or the pipeline ends in an error.
 pub(super) async fn answer(endpoint: &Arc<Ready>, received: Received) -> Result<Response, RequestError> {
     let ports = ports(endpoint);
-    let request = request::read(&received, &ports).await?;
+    let request = request::read(endpoint, &received, &ports).await?;
     request.wanted.check(&ports)?;
     let (id, wanted) = (request.id.clone(), request.wanted.clone());
-    let time_max = request.time_max;
-    let named = within(time_max, outputs(endpoint, &ports, request, received)).await?;
+    let (time, time_max) = (received.time(endpoint), request.time_max);
     let head = Head {
         model: &endpoint.name,
         id: id.as_deref(),
     };
-    Ok(response::encode(&head, named, &wanted).await?)
+    let answer = async {
+        let named = outputs(endpoint, &ports, request, received).await?;
+        response::encode(time, &head, named, &wanted).await
+    };
+    within(time_max, answer).await
 }
 
 /// A future within the time that the client gives it.
@@ -89,7 +92,14 @@ async fn tensors(
     let body = if in_json {
         received.body.clone()
     } else {
-        request.as_json()?
+        let len = request
+            .inputs
+            .iter()
+            .map(|(_, tensor)| size::of_bytes(&tensor.data));
+        received
+            .time(endpoint)
+            .aside(len.sum(), || request.as_json())
+            .await??
     };
     let first = Input::Tensors(request.inputs);
     let answer = run_on(endpoint, received, body, first, |body| {
@@ -109,16 +119,20 @@ async fn of_texts(
         Task::FeatureExtraction => "input",
         _ => TEXT,
     };
-    let value = match texts.as_slice() {
-        [text] => json!(text),
-        texts => json!(texts),
+    let write = || {
+        let value = match texts.as_slice() {
+            [text] => json!(text),
+            texts => json!(texts),
+        };
+        let mut fields = Map::new();
+        fields.insert(field.to_owned(), value);
+        if !parameters.is_empty() {
+            fields.insert("parameters".to_owned(), parameters.into());
+        }
+        Value::Object(fields).to_string()
     };
-    let mut fields = Map::new();
-    fields.insert(field.to_owned(), value);
-    if !parameters.is_empty() {
-        fields.insert("parameters".to_owned(), parameters.into());
-    }
-    let body = Value::Object(fields).to_string().into();
+    let len = texts.iter().map(String::len).sum();
+    let body = received.time(endpoint).aside(len, write).await?.into();
     let first = Input::Texts(texts.into_iter().map(Text::Text).collect());
     let decode = |body: &[u8]| own_path::decode(endpoint, body);
     outcome::tensors(endpoint, run_on(endpoint, received, body, first, decode).await?)

@@ -11,7 +11,7 @@ use crate::generation::{Endpoint, EndpointState, Generation, Ready};
 use crate::http::dialect::openai;
 use crate::http::handle::Received;
 use crate::http::{Response, respond};
-use crate::pipeline::RequestError;
+use crate::pipeline::{ClientFault, RequestError};
 use crate::ports::{Port, Ports};
 
 /// What of the protocol's extensions there is.
@@ -117,23 +117,27 @@ pub(super) fn config(endpoint: &Ready) -> Response {
 /// # Errors
 ///
 /// Where there is a body and it is no object.
-pub(super) fn index(generation: &Generation, received: &Received) -> Result<Response, RequestError> {
-    let fields = if received.body.is_empty() {
-        serde_json::Map::new()
-    } else {
-        openai::object(&received.body)?
-    };
-    let ready_only = match fields.get("ready") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(ready)) => *ready,
-        Some(_) => return Err(super::bad("bool_type", "ready", "`ready` must be true or false").into()),
-    };
+pub(super) async fn index(generation: &Generation, received: &Received) -> Result<Response, RequestError> {
+    let ready_only = received.read(ready_only).await?;
     let shown = generation
         .endpoints
         .iter()
         .filter(|endpoint| !ready_only || is_ready(endpoint));
     let entries: Vec<Value> = shown.map(entry).collect();
     Ok(respond::json(StatusCode::OK, &entries))
+}
+
+fn ready_only(body: &[u8]) -> Result<bool, ClientFault> {
+    let fields = if body.is_empty() {
+        serde_json::Map::new()
+    } else {
+        openai::object(body)?
+    };
+    match fields.get("ready") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(ready)) => Ok(*ready),
+        Some(_) => Err(super::bad("bool_type", "ready", "`ready` must be true or false")),
+    }
 }
 
 fn entry(endpoint: &Endpoint) -> Value {

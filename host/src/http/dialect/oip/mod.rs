@@ -83,10 +83,10 @@ pub async fn post(
                 _ => infer::answer(endpoint, received).await,
             }
         }
-        OpenInference::Index => metadata::index(generation, &received),
+        OpenInference::Index => metadata::index(generation, &received).await,
         OpenInference::Load(name) => {
             find(generation, name, None)?;
-            Err(refuse_to_load(&received.body).into())
+            received.read(|body| Err(refuse_to_load(body))).await
         }
         _ => Err(ClientFault::Method { allow: "GET, HEAD" }.into()),
     }

@@ -16,10 +16,10 @@ use super::data::Data;
 use super::wanted::{Form, OutputHead, Wanted};
 use super::written::{Written, counted};
 use super::{bad, raw, unsupported};
-use crate::aside::aside;
+use crate::generation::Ready;
 use crate::http::dialect::not_json;
 use crate::http::handle::Received;
-use crate::pipeline::ClientFault;
+use crate::pipeline::{ClientFault, RequestError};
 use crate::ports::{JSON_LEN, Ports, element};
 
 /// Dimensions of a tensor at most.
@@ -73,12 +73,19 @@ struct InputParameters {
 /// # Errors
 ///
 /// What of it is wrong, and what would be right.
-pub(super) async fn read(received: &Received, ports: &Ports) -> Result<Request, ClientFault> {
-    let body = &received.body;
+pub(super) async fn read(
+    endpoint: &Ready,
+    received: &Received,
+    ports: &Ports,
+) -> Result<Request, RequestError> {
+    let (body, time) = (&received.body, received.time(endpoint));
     match json_len(&received.headers, body.len())? {
-        None => aside(body.len(), || read_parts(body, None)).await,
-        Some(0) => raw::read(body, ports),
-        Some(len) => aside(len, || read_parts(&body[..len], Some(&body[len..]))).await,
+        None => Ok(time.aside(body.len(), || read_parts(body, None)).await??),
+        Some(0) => Ok(raw::read(body, ports)?),
+        Some(len) => {
+            let read = || read_parts(&body[..len], Some(&body[len..]));
+            Ok(time.aside(len, read).await??)
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use super::outcome::Named;
 use super::wanted::{Form, Wanted};
 use super::written::Written;
 use super::{VERSION, bad};
-use crate::aside::aside;
+use crate::http::dialect::Time;
 use crate::http::{Response, full, respond};
 use crate::pipeline::convert::element_in;
-use crate::pipeline::{ClientFault, size};
+use crate::pipeline::{ClientFault, RequestError, size};
 use crate::ports::JSON_LEN;
 
 /// What all answers to an inference have.
@@ -56,14 +56,15 @@ struct Parameters {
 ///
 /// Where an output that is wanted is not there, or is wanted in a form that it does not have.
 pub(super) async fn encode(
+    time: Time,
     head: &Head<'_>,
     named: Vec<Named>,
     wanted: &Wanted,
-) -> Result<Response, ClientFault> {
+) -> Result<Response, RequestError> {
     let chosen = choose(named, wanted)?;
     let in_json = chosen.iter().filter(|(_, _, form)| *form == Form::Json);
     let len = in_json.map(|(_, tensor, _)| size::of_tensor(tensor)).sum();
-    aside(len, || write(head, &chosen)).await
+    Ok(time.aside(len, || write(head, &chosen)).await??)
 }
 
 fn write(head: &Head<'_>, chosen: &[(String, Tensor, Form)]) -> Result<Response, ClientFault> {
