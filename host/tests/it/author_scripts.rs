@@ -1,6 +1,7 @@
 //! New plugins in JavaScript and Python, made, built and tested as an author would; npm and pip install what they pin.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Map, Value};
 
@@ -27,6 +28,19 @@ impl Projects {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
+    /// What an editor asks about types, as npm installs it.
+    fn editor(&self) -> Editor {
+        let folder = self.0.path().join("editor");
+        let installed = Command::new("npm")
+            .args(["install", "--no-fund", "--no-audit", "--prefix"])
+            .arg(&folder)
+            .args(["typescript@5.9.3", "pyright@1.1.407"])
+            .output()
+            .expect("npm starts");
+        assert!(installed.status.success(), "{installed:?}");
+        Editor(folder)
+    }
+
     fn make(&self, language: &str, stages: &str) -> PathBuf {
         let name = format!("my-{language}-{}", stages.replace(',', "-"));
         let into = self.0.path().to_string_lossy().into_owned();
@@ -36,6 +50,36 @@ impl Projects {
         let (code, said) = author(&arguments, &[]);
         assert_eq!(code, 0, "{said}");
         self.0.path().join(name)
+    }
+}
+
+/// The checkers of types that editors have for JavaScript and Python.
+struct Editor(PathBuf);
+
+impl Editor {
+    /// What a checker says of a project's sources, by the settings that the project has for editors: whether all is well, and why not.
+    fn check(&self, checker: &str, arguments: &[&str], project: &Path) -> (bool, String) {
+        let output = Command::new(self.0.join("node_modules/.bin").join(checker))
+            .args(arguments)
+            .current_dir(project)
+            .output()
+            .expect("the checker starts");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), said)
+    }
+
+    /// A project's types hold as it stands, and no longer where a source asks for a field that there is not.
+    fn holds(&self, checker: &str, arguments: &[&str], project: &Path, source: &str, change: (&str, &str)) {
+        let (good, said) = self.check(checker, arguments, project);
+        assert!(good, "{said}");
+        let file = project.join(source);
+        let text = std::fs::read_to_string(&file).expect("written");
+        let wrong = text.replace(change.0, change.1);
+        assert_ne!(wrong, text);
+        std::fs::write(&file, wrong).expect("written");
+        let (good, said) = self.check(checker, arguments, project);
+        assert!(!good && said.contains(source), "{said}");
+        std::fs::write(&file, text).expect("written");
     }
 }
 
@@ -118,6 +162,14 @@ fn a_new_plugin_in_javascript_of_each_stage_and_of_several_builds_and_passes_its
         let project = projects.make("js", stages);
         build_and_test(&project, "componentize-qjs 0.4.5", ("", cases), &[]);
     }
+    let all = projects
+        .0
+        .path()
+        .join("my-js-validate-template-postprocess-stream-observe");
+    let wrong = ("best.name", "best.title");
+    projects
+        .editor()
+        .holds("tsc", &["-p", "jsconfig.json"], &all, "src/postprocess.js", wrong);
 }
 
 #[test]
@@ -145,6 +197,10 @@ fn new_plugins_in_python_build_and_pass_their_cases_as_they_stand() {
         ("", 9),
         &[("VIRTUAL_ENV", &active)],
     );
+    let wrong = ("best.name", "best.title");
+    projects
+        .editor()
+        .holds("pyright", &[], &several, "src/postprocess.py", wrong);
 }
 
 #[test]
