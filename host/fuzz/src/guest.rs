@@ -1,21 +1,33 @@
 //! The guest in text, and the sandbox that it runs in.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use selvedge_plugin::{AttachOptions, Attachment, Grants, Limits, Sandbox, SandboxOptions, Start};
+use selvedge::granted::Kept;
+use selvedge::state::Database;
+use selvedge_plugin::value::{Label, Output};
+use selvedge_plugin::{
+    AttachOptions, Attachment, Grants, Limits, ModelAnswer, ModelInput, Models, Sandbox, SandboxOptions,
+    Start, Vocabulary,
+};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
 const TEXT: &str = include_str!("../guests/echo.wat");
 
-/// The world of a plugin with the three stages that answer.
+/// The world of a plugin with every stage that answers, and with what an operator grants.
 const WORLD: &str = "package fuzz:guest;
 world guest {
   include selvedge:plugin/validator-plugin@0.1.0;
   include selvedge:plugin/templater-plugin@0.1.0;
   include selvedge:plugin/postprocessor-plugin@0.1.0;
+  include selvedge:plugin/stream-plugin@0.1.0;
+  include selvedge:plugin/decode-plugin@0.1.0;
+  import selvedge:plugin/kv@0.1.0;
+  import selvedge:plugin/inference@0.1.0;
+  import selvedge:plugin/secrets@0.1.0;
 }";
 
 /// The component whose results are its request's body.
@@ -26,7 +38,10 @@ world guest {
 #[must_use]
 pub fn echo_guest() -> Vec<u8> {
     let mut module = wat::parse_str(TEXT).expect("the text is well-formed");
-    let mut resolve = wit_parser::Resolve::default();
+    let mut resolve = wit_parser::Resolve {
+        all_features: true,
+        ..wit_parser::Resolve::default()
+    };
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     resolve.push_dir(wit).expect("the interfaces parse");
     let package = resolve.push_str("guest.wit", WORLD).expect("the world parses");
@@ -39,6 +54,41 @@ pub fn echo_guest() -> Vec<u8> {
         .module(&module)
         .expect("a module");
     encoder.validate(true).encode().expect("a component")
+}
+
+/// Models that give back what they are given: tensors as they are, texts as vectors of their bytes, or as labels.
+struct Echo;
+
+impl Models for Echo {
+    fn infer(&self, model: &str, input: ModelInput) -> ModelAnswer {
+        let labels = model == "label";
+        Box::pin(async move {
+            Ok(match input {
+                ModelInput::Tensors(named) => Output::Tensors(named),
+                ModelInput::Texts(texts) if labels => {
+                    let label = |name| vec![Label { name, score: 0.5 }];
+                    Output::Labels(texts.into_iter().map(label).collect())
+                }
+                ModelInput::Texts(texts) => {
+                    let vector = |text: String| text.bytes().map(f32::from).collect();
+                    Output::Embeddings(texts.into_iter().map(vector).collect())
+                }
+            })
+        })
+    }
+}
+
+/// What an operator grants it: models, a store and a secret.
+fn grants(state: &Path) -> Grants {
+    let database = Database::open(state).expect("a database");
+    Grants {
+        models: vec!["model".to_owned(), "label".to_owned()],
+        runner: Some(Arc::new(Echo)),
+        kv: vec!["store".to_owned()],
+        stores: Some(Arc::new(Kept::new(database))),
+        secrets: BTreeMap::from([("secret".to_owned(), "value".to_owned())]),
+        ..Grants::default()
+    }
 }
 
 /// The guest, attached in a sandbox of its own.
@@ -70,7 +120,9 @@ impl Sandboxed {
         };
         let sandbox = Sandbox::new(options).expect("a sandbox");
         let attachment = executor.block_on(async {
-            let guest = sandbox.read("echo", echo_guest().into(), &Grants::default());
+            let grants = grants(&cache.path().join("state"));
+            let guest = sandbox.read("echo", echo_guest().into(), &grants);
+            let words: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
             let options = AttachOptions {
                 endpoint: "fuzz".into(),
                 config: json!({}),
@@ -80,12 +132,12 @@ impl Sandboxed {
                     ..Limits::default()
                 },
                 headers: Vec::new(),
-                grants: Grants::default(),
+                grants,
                 spent: None,
                 start: Start::Snapshot,
                 reuse: 1,
                 clock: None,
-                vocabulary: None,
+                vocabulary: Some(Arc::new(Vocabulary::new(&words, vec![0]))),
             };
             let guest = Arc::new(guest.expect("a plugin"));
             sandbox.attach(&guest, options).await.expect("attached")
