@@ -10,7 +10,7 @@ use crate::attachment::{Linked, Startup};
 use crate::error::{Fault, Scarce};
 use crate::state::{Identity, Phase, State};
 use crate::symbols::Frame;
-use crate::turns::{FREE_TICKS, turn};
+use crate::turns::{SHORT_TICKS, pause};
 use crate::value::{Request, cut, safe};
 
 /// Frames of a trap's backtrace that go into its message.
@@ -32,8 +32,8 @@ pub(crate) fn store(engine: &wasmtime::Engine, state: State) -> Store<State> {
     store.set_max_component_handles(handles);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut context| match context.data_mut().tick() {
-        Ok(..=FREE_TICKS) => Ok(UpdateDeadline::Yield(1)),
-        Ok(_) => Ok(UpdateDeadline::YieldCustom(1, turn())),
+        Ok(..=SHORT_TICKS) => Ok(UpdateDeadline::Yield(1)),
+        Ok(ticks) => Ok(UpdateDeadline::YieldCustom(1, pause(ticks))),
         Err(fault) => Err(wasmtime::Error::new(fault)),
     });
     store

@@ -13,8 +13,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::patient::Patient;
 
+/// Ticks of a call that may be short all the same: the first comes at any time.
+pub(crate) const SHORT_TICKS: u64 = 1;
+
 /// Ticks of a call that need no turn: most plugins that work hard are done by then.
-pub(crate) const FREE_TICKS: u64 = 4;
+const FREE_TICKS: u64 = 4;
 
 /// The executor of the calls, and its turns; known with the first call.
 #[derive(Default)]
@@ -105,16 +108,20 @@ impl Drop for Polls {
     }
 }
 
-/// Yields, and goes on when the running plugin has its turn; patiently, to the end of the poll. At once where nothing gives turns: what
-/// is configured ahead of requests has a thread of its own.
-pub(crate) fn turn() -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(async {
+/// Yields, and goes on when the running plugin, which has run for so many ticks, has its turn; patiently, to the end of the poll. At once
+/// where nothing gives turns: what is configured ahead of requests has a thread of its own.
+pub(crate) fn pause(ticks: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
         tokio::task::yield_now().await;
         let shared = POLLED.with_borrow(|polled| Some(Arc::clone(&polled.as_ref()?.shared)));
         let Some(shared) = shared else { return };
-        shared.asked.store(true, Ordering::Relaxed);
-        // The semaphore is never closed. The thread may be another than before.
-        let turn = Arc::clone(&shared.free).acquire_owned().await.ok();
+        let mut turn = None;
+        if ticks > FREE_TICKS {
+            shared.asked.store(true, Ordering::Relaxed);
+            // The semaphore is never closed.
+            turn = Arc::clone(&shared.free).acquire_owned().await.ok();
+        }
+        // The thread may be another than before.
         POLLED.with_borrow_mut(|polled| {
             if let Some(polled) = polled {
                 polled.turn = turn;
@@ -137,7 +144,7 @@ mod tests {
     async fn hog(turns: &Turns, at_once: &AtomicUsize, most: &AtomicUsize) {
         let run = async {
             for _ in 0..20 {
-                turn().await;
+                pause(FREE_TICKS + 1).await;
                 most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(1));
                 at_once.fetch_sub(1, Ordering::SeqCst);
@@ -160,16 +167,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_a_turn_is_patient_to_the_end_of_the_poll() {
+    async fn one_that_ran_for_few_ticks_needs_no_turn_and_is_patient_to_the_end_of_the_poll() {
         let is_patient = || POLLED.with_borrow(|polled| polled.as_ref()?.patient.as_ref().map(drop));
+        let turns = Turns::default();
         let call = async {
+            let polled = POLLED.with_borrow(|polled| Some(Arc::clone(&polled.as_ref()?.shared)));
+            let shared = polled.expect("a call that is polled");
+            let _only_turn = shared.free.try_acquire().expect("free");
             assert_eq!(is_patient(), None);
-            turn().await;
+            pause(FREE_TICKS).await;
             assert_eq!(is_patient(), Some(()));
             tokio::task::yield_now().await;
             assert_eq!(is_patient(), None);
         };
-        Turns::default().give(call).await;
+        turns.give(call).await;
+        assert!(!turns.were_asked_for());
     }
 
     #[tokio::test]
@@ -177,13 +189,13 @@ mod tests {
         let turns = Turns::default();
         let endless = async {
             loop {
-                turn().await;
+                pause(FREE_TICKS + 1).await;
             }
         };
         let cut = tokio::time::timeout(Duration::from_millis(20), turns.give(endless)).await;
         assert!(cut.is_err());
-        turns.give(turn()).await;
+        turns.give(pause(FREE_TICKS + 1)).await;
         // Where nobody gives turns, none is waited for.
-        turn().await;
+        pause(FREE_TICKS + 1).await;
     }
 }
