@@ -97,7 +97,14 @@ fn get() -> Option<Attributes> {
 fn set(attributes: &Attributes) -> bool {
     let mut attributes = *attributes;
     // SAFETY: the kernel reads as many bytes as the structure says it has, which are those it has; it may write that number.
-    let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, THIS_THREAD, &raw mut attributes, NO_FLAGS) };
+    let refused = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setattr,
+            THIS_THREAD,
+            &raw mut attributes,
+            NO_FLAGS,
+        )
+    };
     refused == 0
 }
 
