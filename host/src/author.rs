@@ -26,6 +26,9 @@ use self::stubs::Stubs;
 /// How much longer a call may take while its instructions are counted, by which its code is slower.
 const METERED_TIMES: u32 = 10;
 
+/// Bytes of compiled functions that are kept for each of the two engines. CPython's are 30 and 38 million, QuickJS's 7 and 9.
+const FUNCTIONS_KEPT_MAX: usize = 128 << 20;
+
 /// Why a plugin cannot be tested at all.
 #[derive(Debug, thiserror::Error)]
 pub enum TestError {
@@ -123,23 +126,9 @@ pub struct Suite {
 /// Where the plugin cannot be read, or a case's files are not as they must be. That a case fails is an outcome.
 pub async fn test(suite: &Suite) -> Result<Vec<Outcome>, TestError> {
     let workbench = Workbench::open(&suite.component, &suite.cache)?;
-    let cases = cases(&suite.cases, &suite.only)?;
-    let mut outcomes = Vec::with_capacity(cases.len());
-    for case in cases {
-        let mut outcome = workbench.run(&suite.cases, &case).await?;
-        outcome.expected = match case.expected() {
-            // What cannot be read is replaced like what is untrue.
-            Err(_) if suite.update => None,
-            expected => expected?,
-        };
-        if suite.update && !outcome.passed() {
-            case.expect(&outcome.found.value)?;
-            outcome.expected = Some(outcome.found.value.clone());
-            outcome.updated = true;
-        }
-        outcomes.push(outcome);
-    }
-    Ok(outcomes)
+    let outcomes = workbench.run_all(suite).await;
+    workbench.keep_functions();
+    outcomes
 }
 
 /// Runs one case, whether or not it says what must come of it. Must be called on the executor.
@@ -148,7 +137,10 @@ pub async fn test(suite: &Suite) -> Result<Vec<Outcome>, TestError> {
 ///
 /// As [`test()`].
 pub async fn try_out(component: &Path, case: &Case, cache: &Path) -> Result<Outcome, TestError> {
-    let mut outcome = Workbench::open(component, cache)?.run(case.dir(), case).await?;
+    let workbench = Workbench::open(component, cache)?;
+    let outcome = workbench.run(case.dir(), case).await;
+    workbench.keep_functions();
+    let mut outcome = outcome?;
     outcome.expected = case.expected()?;
     Ok(outcome)
 }
@@ -195,6 +187,7 @@ impl Workbench {
                 instances_max: 16,
                 journals_dir: journals.path().to_owned(),
                 metered,
+                functions_kept_max: FUNCTIONS_KEPT_MAX,
                 ..SandboxOptions::new(cache.to_owned())
             });
             sandbox.map_err(TestError::Sandbox)
@@ -206,6 +199,36 @@ impl Workbench {
             metered: sandbox(true)?,
             journals,
         })
+    }
+
+    /// Runs the cases of a suite, one after the other.
+    async fn run_all(&self, suite: &Suite) -> Result<Vec<Outcome>, TestError> {
+        let cases = cases(&suite.cases, &suite.only)?;
+        let mut outcomes = Vec::with_capacity(cases.len());
+        for case in cases {
+            let mut outcome = self.run(&suite.cases, &case).await?;
+            outcome.expected = match case.expected() {
+                // What cannot be read is replaced like what is untrue.
+                Err(_) if suite.update => None,
+                expected => expected?,
+            };
+            if suite.update && !outcome.passed() {
+                case.expect(&outcome.found.value)?;
+                outcome.expected = Some(outcome.found.value.clone());
+                outcome.updated = true;
+            }
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    /// Keeps what was compiled, for the author's next change.
+    fn keep_functions(&self) {
+        for sandbox in [&self.sandbox, &self.metered] {
+            if let Err(error) = sandbox.keep_functions() {
+                tracing::warn!(%error, "compiled functions cannot be kept; the next test compiles them again");
+            }
+        }
     }
 
     /// Runs a case twice: within the limits, and counting instructions. What it should come to is not read.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -26,10 +27,14 @@ const FORMAT: &str = "selvedge-cache-1 wizer-48.0.8";
 /// How long a compiled plugin is kept that no start has used: rollbacks go back weeks, not months.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Bytes of a SHA-256.
+const DIGEST_LEN: usize = 32;
+
 /// How long writing a file may take before it counts as left behind.
 const WRITING_MAX: Duration = Duration::from_secs(3600);
 
-/// The folder.
+/// The folder; clones are of the same.
+#[derive(Clone)]
 pub(crate) struct Cache {
     dir: PathBuf,
 }
@@ -56,6 +61,12 @@ impl Key {
             engine,
             &[b"attached", component, config.as_bytes(), how.as_bytes()],
         )
+    }
+
+    /// The key of compiled functions, of an engine that counts instructions or not. A function's own name has the rest.
+    pub(crate) fn functions(metered: bool) -> Self {
+        let hasher = Sha256::new_with_prefix(FORMAT).chain_update(b"functions");
+        Self(hex(&hasher.chain_update([u8::from(metered)]).finalize()))
     }
 
     fn of(engine: &Engine, parts: &[&[u8]]) -> Self {
@@ -141,9 +152,8 @@ impl Cache {
     /// Says that what is kept under a key is in use.
     fn touch(&self, key: &Key) -> io::Result<()> {
         let (code, note) = self.paths(key);
-        let now = SystemTime::now();
-        File::options().append(true).open(code)?.set_modified(now)?;
-        File::options().append(true).open(note)?.set_modified(now)
+        touch(&code)?;
+        touch(&note)
     }
 
     /// What is kept under a key; none where nothing is, or where it is damaged, which is logged.
@@ -188,13 +198,41 @@ impl Cache {
         };
         let json = serde_json::to_vec(&note).expect("a note has nothing that JSON cannot hold");
         let (code_path, note_path) = self.paths(key);
-        self.replace(&code_path, &bytes)
+        self.replace(&code_path, &[&bytes])
             .map_err(|error| self.error(&code_path, error))?;
-        self.replace(&note_path, &json)
+        self.replace(&note_path, &[&json])
             .map_err(|error| self.error(&note_path, error))
     }
 
-    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    /// Keeps bytes under a key, behind their digest. Whole or not at all.
+    pub(crate) fn store_bytes(&self, key: &Key, bytes: &[u8]) -> Result<(), LoadError> {
+        let path = self.bytes_path(key);
+        self.replace(&path, &[Sha256::digest(bytes).as_slice(), bytes])
+            .map_err(|error| self.error(&path, error))
+    }
+
+    /// The bytes that are kept under a key; none where nothing is, or where it is damaged, which is logged.
+    pub(crate) fn load_bytes(&self, key: &Key) -> Option<Bytes> {
+        let path = self.bytes_path(key);
+        if let Some(why) = not_ours(&path) {
+            return damaged(&path, why);
+        }
+        let mut bytes = match fs::read(&path) {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return damaged(&path, &error.to_string()),
+        };
+        let digest = bytes.split_to(bytes.len().min(DIGEST_LEN));
+        if digest != Sha256::digest(&bytes).as_slice() {
+            return damaged(&path, "its digest is not what was written");
+        }
+        if let Err(error) = touch(&path) {
+            tracing::debug!(%error, "compiled functions cannot be marked as used");
+        }
+        Some(bytes)
+    }
+
+    fn replace(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let now = SystemTime::now()
@@ -210,7 +248,7 @@ impl Cache {
             .mode(0o600)
             .open(&beside)
             .and_then(|mut file| {
-                file.write_all(bytes)?;
+                parts.iter().try_for_each(|part| file.write_all(part))?;
                 file.sync_all()
             });
         let placed = written.and_then(|()| fs::rename(&beside, path));
@@ -226,6 +264,10 @@ impl Cache {
             self.dir.join(format!("{}.cwasm", key.0)),
             self.dir.join(format!("{}.json", key.0)),
         )
+    }
+
+    fn bytes_path(&self, key: &Key) -> PathBuf {
+        self.dir.join(format!("{}.functions", key.0))
     }
 
     fn error(&self, path: &Path, source: io::Error) -> LoadError {
@@ -247,6 +289,13 @@ fn not_ours(path: &Path) -> Option<&'static str> {
         return Some("it belongs to another user");
     }
     (found.mode() & 0o077 != 0).then_some("others may read or write it")
+}
+
+fn touch(path: &Path) -> io::Result<()> {
+    File::options()
+        .append(true)
+        .open(path)?
+        .set_modified(SystemTime::now())
 }
 
 fn digest_of(path: &Path) -> io::Result<String> {

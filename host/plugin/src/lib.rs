@@ -53,6 +53,7 @@ mod cache;
 mod call;
 mod clock;
 mod compiler;
+mod functions;
 mod journal;
 mod link;
 mod log;

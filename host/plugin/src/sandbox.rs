@@ -13,9 +13,10 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::attachment::{AttachOptions, Attachment, Start, Startup};
-use crate::cache::Cache;
+use crate::cache::{Cache, Key};
 use crate::compiler::Compiler;
 use crate::error::LoadError;
+use crate::functions::Functions;
 use crate::grant::Grants;
 use crate::inspect::Plugin;
 use crate::link;
@@ -56,6 +57,9 @@ pub struct SandboxOptions {
     /// Whether instructions are counted, by which code runs two to three times as long. Default: they are not; it is for tests
     /// of plugins.
     pub metered: bool,
+    /// Bytes of compiled functions that are kept beside compiled plugins, by which what changed little is compiled in a third of
+    /// the time; zero keeps none. Default: none; it is for tests of plugins. See [`Sandbox::keep_functions`].
+    pub functions_kept_max: usize,
 }
 
 impl SandboxOptions {
@@ -74,6 +78,7 @@ impl SandboxOptions {
             functions_max: 100_000,
             function_size_max: 1 << 20,
             metered: false,
+            functions_kept_max: 0,
         }
     }
 }
@@ -96,6 +101,7 @@ pub(crate) struct Shared {
     compiler: Compiler,
     linker: Linker<State>,
     cache: Cache,
+    functions: Option<Arc<Functions>>,
     journals_dir: Arc<Path>,
     options: SandboxOptions,
     pooled: bool,
@@ -116,7 +122,11 @@ impl Sandbox {
         let memory_total_max = options.memory_total_max.unwrap_or_else(room::half_of_memory);
         let memory_total_max = memory_total_max.max(options.memory_max);
         let room = Room::check(options.instances_max, options.mappings_max, memory_total_max)?;
-        let (engine, pooled) = engine(&options)?;
+        let functions = (options.functions_kept_max > 0).then(|| {
+            let key = Key::functions(options.metered);
+            Arc::new(Functions::new(cache.clone(), key, options.functions_kept_max))
+        });
+        let (engine, pooled) = engine(&options, functions.clone())?;
         let linker = link::linker(&engine).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(LoadError::Thread)?;
         let slots = Slots::new(&room, pooled);
@@ -138,6 +148,7 @@ impl Sandbox {
             compiler: Compiler::start()?,
             linker,
             cache,
+            functions,
             options,
             pooled,
             compilations,
@@ -279,6 +290,24 @@ impl Sandbox {
         self.shared.compilations.load(Ordering::Relaxed)
     }
 
+    /// How many functions were compiled since the start, where they are kept; others came out of what was.
+    #[must_use]
+    pub fn functions_made(&self) -> Option<u64> {
+        self.shared.functions.as_ref().map(|functions| functions.made())
+    }
+
+    /// Writes the functions that were compiled since the start to the folder of compiled plugins, for the next process. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be written; nothing is lost by that but time.
+    pub fn keep_functions(&self) -> Result<(), LoadError> {
+        self.shared
+            .functions
+            .as_ref()
+            .map_or(Ok(()), |functions| functions.keep())
+    }
+
     /// Whether instances come out of the pool; where the machine has too little address space they do not.
     #[must_use]
     pub fn is_pooled(&self) -> bool {
@@ -323,9 +352,15 @@ pub fn check_truth(plugin: &Plugin) -> Result<(), LoadError> {
 }
 
 /// The engine with the pooling allocator; where that cannot be had, without it and with a warning.
-fn engine(options: &SandboxOptions) -> Result<(Engine, bool), LoadError> {
+fn engine(options: &SandboxOptions, functions: Option<Arc<Functions>>) -> Result<(Engine, bool), LoadError> {
+    let refused = |error| LoadError::Compile(format!("{error:#}"));
     let mut config = config();
     config.consume_fuel(options.metered);
+    if let Some(functions) = functions {
+        config
+            .enable_incremental_compilation(functions)
+            .map_err(refused)?;
+    }
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
     match Engine::new(&config) {
         Ok(engine) => Ok((engine, true)),
@@ -336,7 +371,7 @@ fn engine(options: &SandboxOptions) -> Result<(Engine, bool), LoadError> {
                 "no pool of instances on this machine: calls of plugins will be slower"
             );
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-            let engine = Engine::new(&config).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            let engine = Engine::new(&config).map_err(refused)?;
             Ok((engine, false))
         }
     }

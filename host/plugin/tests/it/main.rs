@@ -5,6 +5,7 @@
 mod cases;
 mod components;
 mod decode;
+mod functions;
 mod hostile;
 mod reuse;
 mod room;
