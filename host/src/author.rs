@@ -17,7 +17,8 @@ use selvedge_plugin::cases::{Case, CaseError, Found};
 use selvedge_plugin::spent::Tally;
 use selvedge_plugin::symbols::{self, Frame};
 use selvedge_plugin::{
-    AttachOptions, Attachment, Limits, LoadError, Plugin, Sandbox, SandboxOptions, Spent, Stage, Start,
+    AttachOptions, Attachment, KeptFunctions, Limits, LoadError, Plugin, Sandbox, SandboxOptions, Spent,
+    Stage, Start,
 };
 use serde_json::{Value, json};
 
@@ -26,8 +27,9 @@ use self::stubs::Stubs;
 /// How much longer a call may take while its instructions are counted, by which its code is slower.
 const METERED_TIMES: u32 = 10;
 
-/// Bytes of compiled functions that are kept for each of the two engines. CPython's are 30 and 38 million, QuickJS's 7 and 9.
-const FUNCTIONS_KEPT_MAX: usize = 128 << 20;
+/// Bytes of compiled functions that are kept of a plugin, for each of the two engines. CPython's are 30 and 38 million, QuickJS's 7
+/// and 9.
+const FUNCTIONS_SIZE_MAX: usize = 128 << 20;
 
 /// Why a plugin cannot be tested at all.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +189,10 @@ impl Workbench {
                 instances_max: 16,
                 journals_dir: journals.path().to_owned(),
                 metered,
-                functions_kept_max: FUNCTIONS_KEPT_MAX,
+                functions: Some(KeptFunctions {
+                    plugin: name(component),
+                    size_max: FUNCTIONS_SIZE_MAX,
+                }),
                 ..SandboxOptions::new(cache.to_owned())
             });
             sandbox.map_err(TestError::Sandbox)

@@ -1,7 +1,8 @@
-//! Compiled plugins on disk. A file is native code: it is trusted because only this node can have written it.
+//! Compiled plugins on disk, and for authors compiled functions. A file is native code: it is trusted because only this user can have
+//! written it.
 //!
-//! The folder is the node's own and closed to others; files are named by what they were made from, written beside and
-//! renamed, and their digest is checked before they are mapped. Nothing from outside is ever put here.
+//! The folder is the user's own and closed to others; files are named by what they were made from, written beside and
+//! renamed, and their digest is checked before they are used. Nothing from outside is ever put here.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
@@ -63,10 +64,10 @@ impl Key {
         )
     }
 
-    /// The key of compiled functions, of an engine that counts instructions or not. A function's own name has the rest.
-    pub(crate) fn functions(metered: bool) -> Self {
-        let hasher = Sha256::new_with_prefix(FORMAT).chain_update(b"functions");
-        Self(hex(&hasher.chain_update([u8::from(metered)]).finalize()))
+    /// The key of a plugin's compiled functions, by its name and the kind of engine. A function's own name has the rest.
+    pub(crate) fn functions(plugin: &str, kind: &str) -> Self {
+        let hasher = Sha256::new_with_prefix(FORMAT).chain_update("functions");
+        Self(hex(&hasher.chain_update(kind).chain_update(plugin).finalize()))
     }
 
     fn of(engine: &Engine, parts: &[&[u8]]) -> Self {
@@ -305,7 +306,7 @@ fn digest_of(path: &Path) -> io::Result<String> {
 }
 
 fn damaged<T>(path: &Path, why: &str) -> Option<T> {
-    tracing::warn!(path = %path.display(), why, "a compiled plugin in the cache is damaged; compiling it again");
+    tracing::warn!(path = %path.display(), why, "compiled code in the cache is damaged; compiling it again");
     None
 }
 

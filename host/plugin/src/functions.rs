@@ -1,6 +1,5 @@
-//! Compiled functions, kept on disk beside compiled plugins for who tests one. A script's component is an interpreter whose functions
-//! are the same after each change of the script, and a snapshot has those of the component that it was taken of: only what is new
-//! is compiled.
+//! Compiled functions, kept on disk for who tests a plugin. A script's component is an interpreter whose functions are the same after
+//! each change of the script, and a snapshot has those of the component that it was taken of: only what is new is compiled.
 //!
 //! For an author's tools alone. A node compiles whole components, from nothing but their bytes.
 
@@ -15,7 +14,7 @@ use wasmtime::CacheStore;
 use crate::cache::{Cache, Key};
 use crate::error::LoadError;
 
-/// Bytes of a function's name, which is the SHA-256 of all that its code depends on.
+/// Bytes of a function's name: the SHA-256 of all that its code depends on but the compiler's version, which is in the code's record.
 const NAME_LEN: usize = 32;
 
 /// Bytes of a record beside the code: its name, and how long it is.
@@ -23,7 +22,7 @@ const HEAD_LEN: usize = NAME_LEN + size_of::<u32>();
 
 type Name = [u8; NAME_LEN];
 
-/// The functions of one engine; safe to ask from all of its compiler's threads.
+/// The functions of a plugin and an engine; safe to ask from all of the compiler's threads.
 pub(crate) struct Functions {
     cache: Cache,
     key: Key,
@@ -41,7 +40,7 @@ struct Used {
 }
 
 impl Functions {
-    /// Those that are kept under a key in a folder of compiled plugins, at most so many bytes. Nothing is read yet.
+    /// Those that are kept under a key, at most so many bytes. Nothing is read yet.
     pub(crate) fn new(cache: Cache, key: Key, size_max: usize) -> Self {
         Self {
             cache,
@@ -57,7 +56,7 @@ impl Functions {
         self.used().made
     }
 
-    /// Writes what was used by this process, and of the rest what there is room for; nothing where nothing was made.
+    /// Writes what this process used in place of what was kept; nothing where it made nothing.
     ///
     /// # Errors
     ///
@@ -67,12 +66,8 @@ impl Functions {
         if used.made == 0 {
             return Ok(());
         }
-        let rest = self
-            .kept()
-            .iter()
-            .filter(|(name, _)| !used.functions.contains_key(*name));
         let mut file = Vec::new();
-        for (name, code) in used.functions.iter().chain(rest) {
+        for (name, code) in &used.functions {
             let Ok(len) = u32::try_from(code.len()) else {
                 continue;
             };
@@ -125,9 +120,11 @@ impl CacheStore for Functions {
         let Ok(name) = Name::try_from(key) else {
             return false;
         };
+        let code = Bytes::from(code);
         let mut used = self.used();
-        // Two threads may have met the same function at once.
-        if used.functions.insert(name, code.into()).is_none() {
+        // Two threads may have met the same function at once. One that is there with other code is of another compiler.
+        let before = used.functions.insert(name, code.clone());
+        if before != Some(code) {
             used.made += 1;
         }
         true
@@ -149,7 +146,7 @@ mod tests {
 
     fn functions(dir: &tempfile::TempDir, size_max: usize) -> Functions {
         let cache = Cache::open(&dir.path().join("cache")).expect("the folder is ours");
-        Functions::new(cache, Key::functions(false), size_max)
+        Functions::new(cache, Key::functions("shout", "plain"), size_max)
     }
 
     #[test]
@@ -166,20 +163,66 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_was_used_last_where_there_is_no_room_for_all() {
+    fn keeps_what_this_process_used() {
         let dir = tempfile::tempdir().expect("a folder");
-        let room_for_two = 2 * (HEAD_LEN + 5);
-        let first = functions(&dir, room_for_two);
+        let first = functions(&dir, 1 << 10);
         for number in 1..=2 {
             first.insert(&[number; NAME_LEN], vec![number; 5]);
         }
         first.keep().expect("written");
-        let second = functions(&dir, room_for_two);
+        let second = functions(&dir, 1 << 10);
         second.get(&[2; NAME_LEN]).expect("kept");
         second.insert(&[3; NAME_LEN], vec![3; 5]);
         second.keep().expect("written");
-        let third = functions(&dir, room_for_two);
-        let found = [1, 2, 3].map(|number| third.get(&[number; NAME_LEN]).is_some());
-        assert_eq!(found, [false, true, true]);
+        assert_eq!(found(&functions(&dir, 1 << 10)), [false, true, true]);
+    }
+
+    #[test]
+    fn keeps_no_more_than_there_is_room_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = functions(&dir, 2 * (HEAD_LEN + 5));
+        for number in 1..=3 {
+            first.insert(&[number; NAME_LEN], vec![number; 5]);
+        }
+        first.keep().expect("written");
+        let found = found(&functions(&dir, 1 << 10));
+        assert_eq!(found.into_iter().filter(|found| *found).count(), 2);
+    }
+
+    #[test]
+    fn makes_anew_what_is_of_another_compiler() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = functions(&dir, 1 << 10);
+        first.insert(&[1; NAME_LEN], vec![1; 5]);
+        first.keep().expect("written");
+        let second = functions(&dir, 1 << 10);
+        second.get(&[1; NAME_LEN]).expect("kept");
+        second.insert(&[1; NAME_LEN], vec![2; 5]);
+        assert_eq!(second.made(), 1);
+        second.keep().expect("written");
+        let third = functions(&dir, 1 << 10);
+        assert_eq!(third.get(&[1; NAME_LEN]).as_deref(), Some([2; 5].as_slice()));
+    }
+
+    #[test]
+    fn reads_records_as_far_as_they_are_whole() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let whole = [[1; NAME_LEN].as_slice(), &3_u32.to_le_bytes(), b"abc"].concat();
+        let too_long = [[2; NAME_LEN].as_slice(), &9_u32.to_le_bytes(), b"abc"].concat();
+        let cache = Cache::open(&dir.path().join("cache")).expect("the folder is ours");
+        for (file, expected) in [
+            (whole[..HEAD_LEN - 1].to_vec(), [false, false, false]),
+            ([whole.as_slice(), &too_long].concat(), [true, false, false]),
+            (Vec::new(), [false; 3]),
+        ] {
+            cache
+                .store_bytes(&Key::functions("shout", "plain"), &file)
+                .expect("written");
+            assert_eq!(found(&functions(&dir, 1 << 10)), expected, "{file:?}");
+        }
+    }
+
+    fn found(functions: &Functions) -> [bool; 3] {
+        [1, 2, 3].map(|number| functions.get(&[number; NAME_LEN]).is_some())
     }
 }

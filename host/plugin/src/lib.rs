@@ -82,7 +82,7 @@ pub use manifest::Manifest;
 pub use outgoing::{CallAnswer, CallBody, CallFailure, Caller};
 pub use patient::Patient;
 pub use room::Room;
-pub use sandbox::{Sandbox, SandboxOptions};
+pub use sandbox::{KeptFunctions, Sandbox, SandboxOptions};
 pub use spent::Spent;
 pub use spool::{Spool, SpoolBounds, SpoolError, Spooled};
 pub use stream::StreamInstance;

@@ -57,9 +57,18 @@ pub struct SandboxOptions {
     /// Whether instructions are counted, by which code runs two to three times as long. Default: they are not; it is for tests
     /// of plugins.
     pub metered: bool,
-    /// Bytes of compiled functions that are kept beside compiled plugins, by which what changed little is compiled in a third of
-    /// the time; zero keeps none. Default: none; it is for tests of plugins. See [`Sandbox::keep_functions`].
-    pub functions_kept_max: usize,
+    /// Compiled functions that are kept, by which what changed little is compiled in a third of the time. Default: none; they are for
+    /// tests of plugins.
+    pub functions: Option<KeptFunctions>,
+}
+
+/// The functions of a plugin that are kept from one process to the next: see [`Sandbox::keep_functions`].
+#[derive(Debug, Clone)]
+pub struct KeptFunctions {
+    /// The plugin's name.
+    pub plugin: String,
+    /// Bytes of them at most.
+    pub size_max: usize,
 }
 
 impl SandboxOptions {
@@ -78,7 +87,7 @@ impl SandboxOptions {
             functions_max: 100_000,
             function_size_max: 1 << 20,
             metered: false,
-            functions_kept_max: 0,
+            functions: None,
         }
     }
 }
@@ -122,9 +131,10 @@ impl Sandbox {
         let memory_total_max = options.memory_total_max.unwrap_or_else(room::half_of_memory);
         let memory_total_max = memory_total_max.max(options.memory_max);
         let room = Room::check(options.instances_max, options.mappings_max, memory_total_max)?;
-        let functions = (options.functions_kept_max > 0).then(|| {
-            let key = Key::functions(options.metered);
-            Arc::new(Functions::new(cache.clone(), key, options.functions_kept_max))
+        let functions = options.functions.as_ref().map(|kept| {
+            let kind = if options.metered { "metered" } else { "plain" };
+            let key = Key::functions(&kept.plugin, kind);
+            Arc::new(Functions::new(cache.clone(), key, kept.size_max))
         });
         let (engine, pooled) = engine(&options, functions.clone())?;
         let linker = link::linker(&engine).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
@@ -290,13 +300,14 @@ impl Sandbox {
         self.shared.compilations.load(Ordering::Relaxed)
     }
 
-    /// How many functions were compiled since the start, where they are kept; others came out of what was.
+    /// How many functions were compiled since the start; the others were found among those that are kept. None where none are.
     #[must_use]
     pub fn functions_made(&self) -> Option<u64> {
         self.shared.functions.as_ref().map(|functions| functions.made())
     }
 
-    /// Writes the functions that were compiled since the start to the folder of compiled plugins, for the next process. Blocks.
+    /// Writes the functions of what was compiled since the start to the folder of compiled plugins, for the next process, in place of
+    /// those that were there. Where none is new, there is nothing to do. Blocks.
     ///
     /// # Errors
     ///

@@ -7,9 +7,12 @@ mod new;
 mod run;
 mod test;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::CliError;
+use crate::config::State;
 
 /// Subcommands of `plugin`.
 #[derive(Debug, Subcommand)]
@@ -44,4 +47,10 @@ pub(super) fn run(command: PluginCommand) -> Result<(), CliError> {
         PluginCommand::Run(arguments) => run::run(arguments),
         PluginCommand::Bench(arguments) => bench::run(arguments),
     }
+}
+
+/// Where `test` and `run` keep compiled code. It is no node's folder: what a node runs, it has compiled itself, from a component's
+/// bytes alone.
+fn cache_dir() -> PathBuf {
+    State::default().dir.join("author")
 }

@@ -70,6 +70,48 @@ fn the_standard_plugins_pass_their_cases_as_they_are() {
 }
 
 #[test]
+fn compiled_functions_are_kept_for_the_next_run_and_not_for_a_node() {
+    let state = tempfile::tempdir().expect("a folder");
+    let labels = json!([[["spam", 0.75], ["ham", 0.25]]]);
+    let expected = json!({ "label": "spam", "score": 0.75 });
+    let folder = Folder::new(&[(
+        "a",
+        json!({}),
+        &[("labels.json", labels), ("expected.json", expected)],
+    )]);
+    let (dir, component) = (text(&folder.path()), component("label"));
+    let test = || {
+        let mut command = selvedge();
+        command.env("XDG_STATE_HOME", state.path());
+        command.args(["plugin", "test", &dir, "--component", &component]);
+        let out = command.output().expect("it runs");
+        assert!(out.status.success(), "{out:?}");
+    };
+    let with = |extension: &str| -> Vec<PathBuf> {
+        let kept = std::fs::read_dir(state.path().join("selvedge/author")).expect("an author's folder");
+        let kept = kept.map(|entry| entry.expect("readable").path());
+        kept.filter(|path| path.extension() == Some(extension.as_ref()))
+            .collect()
+    };
+    test();
+    assert_eq!(
+        with("functions").len(),
+        2,
+        "of an engine that counts, and of one that does not"
+    );
+    assert!(
+        !state.path().join("selvedge/plugins").exists(),
+        "no node's folder"
+    );
+    let compiled = with("cwasm");
+    for file in compiled.iter().chain(&with("json")) {
+        std::fs::remove_file(file).expect("removed");
+    }
+    test();
+    assert_eq!(with("cwasm").len(), compiled.len());
+}
+
+#[test]
 fn a_case_that_fails_is_told_with_what_differs_and_update_mends_it() {
     let labels = json!([[["spam", 0.75], ["ham", 0.25]]]);
     let expected = json!({ "label": "SPAM", "score": 0.5 });

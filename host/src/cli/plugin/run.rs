@@ -11,7 +11,6 @@ use selvedge_plugin::cases::{Case, CaseError};
 use super::test::refused;
 use crate::author::{self, TestError, report};
 use crate::cli::{CliError, executor, out};
-use crate::config::State;
 
 /// The options that name a file, each by the name that the file has in a case.
 const OPTIONS: [&str; 9] = [
@@ -64,9 +63,8 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), CliError> {
     // Kept until the call is over: a body that came by standard input is in it.
     let own = tempfile::tempdir().context("there is no room for a temporary folder")?;
     let case = case(arguments, own.path())?;
-    let cache = State::default().dir.join("plugins");
     let outcome = executor()?
-        .block_on(author::try_out(&component, &case, &cache))
+        .block_on(author::try_out(&component, &case, &super::cache_dir()))
         .map_err(|error| unmet(error, own.path()))?;
     if is_json {
         out::json(&report::case_json(&outcome))?;

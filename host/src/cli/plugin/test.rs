@@ -8,7 +8,6 @@ use selvedge_plugin::{Limits, Manifest};
 
 use crate::author::{self, Suite, TestError, report};
 use crate::cli::{CliError, executor, out};
-use crate::config::State;
 
 /// Arguments of `plugin test`.
 #[derive(Debug, Args)]
@@ -47,7 +46,7 @@ pub(super) fn run(arguments: TestArguments) -> Result<(), CliError> {
         cases: arguments.dir.join("cases"),
         update: arguments.update,
         only: arguments.case,
-        cache: State::default().dir.join("plugins"),
+        cache: super::cache_dir(),
     };
     let outcomes = executor()?.block_on(author::test(&suite)).map_err(refused)?;
     if arguments.json {
