@@ -8,9 +8,41 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::far::{HEAD, ask, event, proxy, relay, says, server, streamed, tls_server, upstream};
+use crate::far::{
+    HEAD, ask, event, proxy, proxy_config, relay, says, server, streamed, tls_server, upstream,
+};
 use crate::generate::{eventually, load, send};
-use crate::host::{TestHost, demo, demo_config};
+use crate::host::{TestHost, demo, demo_config, root};
+
+#[test]
+fn tokens_that_a_templater_made_are_its_fault_where_the_server_takes_none() {
+    let far = demo().address();
+    let mut config = proxy_config(&[("ollama", upstream("ollama", far, "assistant"))]);
+    let component = root().join("plugins/dist/hostile-answer.wasm");
+    config += "plugins = [{ use = \"answer\", config = { render = \"token-ids\" } }]\n";
+    config += &format!("[plugins.answer]\npath = \"{}\"\n", component.display());
+    let near = TestHost::start(&config);
+    let answer = near
+        .client()
+        .post("/v1/chat/completions", ask("ollama", json!({})));
+    let error = &answer.json()["error"];
+    assert_eq!(
+        (answer.status, &error["code"]),
+        (502, &json!("plugin-bad-prompt")),
+        "{error}"
+    );
+    assert!(near.log().contains("takes no token ids"), "{}", near.log());
+    // A client's own are its own fault, where nothing comes between.
+    let plain = proxy(&[("ollama", upstream("ollama", far, "assistant"))]);
+    let body = json!({ "model": "ollama", "prompt": [1, 2, 3] });
+    let answer = plain.client().post("/v1/completions", body.to_string());
+    let error = &answer.json()["error"];
+    assert_eq!(
+        (answer.status, &error["param"]),
+        (400, &json!("prompt")),
+        "{error}"
+    );
+}
 
 /// A server that does not answer as it should, and what a client is told of it.
 struct Case {
