@@ -40,8 +40,8 @@ async fn compile(sandbox: &Sandbox, public: &str) {
     attach(sandbox, "label", options(config)).await.expect("attached");
 }
 
-/// How many functions a sandbox has compiled. Some that were kept are among them: with a function Cranelift 0.135 hashes the exception
-/// tables that an earlier one has left, though its code has nothing of them.
+/// How many functions a sandbox has compiled. Some that were kept are among them: by its source, Cranelift 0.135 hashes with a function
+/// the exception tables that an earlier one has left, though its code has nothing of them.
 fn made(sandbox: &Sandbox) -> u64 {
     sandbox.functions_made().expect("they are counted")
 }
