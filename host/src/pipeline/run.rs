@@ -111,14 +111,11 @@ pub(super) fn bad_prompt(endpoint: &Ready, by: &Attached, why: impl Into<String>
     .into()
 }
 
-/// Where a model, or the server that does its work, refuses the kind of what a templater made, that is the templater's fault and not the
-/// client's. How long it is, is the client's.
+/// Where a model refuses the kind of what a templater made, that is the templater's fault and not the client's. How long it is, is the
+/// client's.
 pub(super) fn blamed(endpoint: &Ready, by: Option<&Attached>, error: RequestError) -> RequestError {
     match (by, &error.fault) {
         (Some(by), Whose::Model(refused)) if refused.refuses_kind() => {
-            bad_prompt(endpoint, by, refused.to_string())
-        }
-        (Some(by), Whose::Client(refused @ ClientFault::BadBody { param, .. })) if param == "prompt" => {
             bad_prompt(endpoint, by, refused.to_string())
         }
         _ => error,

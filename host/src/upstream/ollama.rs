@@ -1,15 +1,15 @@
 //! What an `ollama` upstream is asked, and what it answers. Pure.
 
-use selvedge_model::{Structure, Text};
+use selvedge_model::{InferError, Structure, Text};
 use selvedge_plugin::value::Finish;
 use serde_json::{Map, Value, json};
 
 use super::openai::message;
 use super::said::{Said, Wrong};
-use crate::pipeline::ClientFault;
 use crate::pipeline::completed::Counts;
 use crate::pipeline::order::Prompt;
 use crate::pipeline::params::Params;
+use crate::pipeline::{ClientFault, RequestError};
 
 /// Our names of options, which are OpenAI's, with Ollama's.
 pub const OPTIONS: [(&str, &str); 8] = [
@@ -27,18 +27,18 @@ pub const OPTIONS: [(&str, &str); 8] = [
 ///
 /// # Errors
 ///
-/// Where it asks for what Ollama does not know.
+/// Where it asks for what Ollama does not know, or the prompt is token ids, which it does not take.
 pub(super) fn request(
     model: &str,
     prompt: &Prompt,
     params: &Params,
-) -> Result<(&'static str, Value), ClientFault> {
+) -> Result<(&'static str, Value), RequestError> {
     let unknown = [
         ("logit_bias", !params.sampling.logit_bias.is_empty()),
         ("logprobs", params.sampling.logprobs.is_some()),
     ];
     if let Some((key, _)) = unknown.iter().find(|(_, said)| *said) {
-        return Err(unsupported(key));
+        return Err(unsupported(key).into());
     }
     let mut options = Map::new();
     for (key, value) in &params.given {
@@ -68,20 +68,21 @@ pub(super) fn request(
             body["raw"] = json!(true);
             "/api/generate"
         }
-        Prompt::Tokens(_) => return Err(unsupported("prompt")),
+        Prompt::Tokens(_) => return Err(NO_TOKENS.into()),
     };
     Ok((path, body))
 }
 
+const NO_TOKENS: InferError = InferError::WrongInput {
+    expected: "text",
+    given: "tokens",
+};
+
 fn unsupported(param: &str) -> ClientFault {
-    let message = match param {
-        "prompt" => "`prompt` must be text: the server behind this endpoint takes no token ids".to_owned(),
-        _ => format!("`{param}` is not known to the server behind this endpoint"),
-    };
     ClientFault::BadBody {
         kind: "unsupported_value",
         param: param.to_owned(),
-        message,
+        message: format!("`{param}` is not known to the server behind this endpoint"),
     }
 }
 
@@ -137,10 +138,10 @@ pub(super) fn read(line: &str) -> Result<Vec<Said>, Wrong> {
 /// # Errors
 ///
 /// Where an input is token ids, which Ollama does not take.
-pub(super) fn embed_request(model: &str, texts: &[Text]) -> Result<(&'static str, Value), ClientFault> {
+pub(super) fn embed_request(model: &str, texts: &[Text]) -> Result<(&'static str, Value), InferError> {
     let texts = texts.iter().map(|text| match text {
         Text::Text(text) => Ok(text.as_str()),
-        Text::Tokens(_) => Err(unsupported("prompt")),
+        Text::Tokens(_) => Err(NO_TOKENS),
     });
     let input: Vec<&str> = texts.collect::<Result<_, _>>()?;
     Ok(("/api/embed", json!({ "model": model, "input": input })))
