@@ -209,6 +209,7 @@ impl Workbench {
     /// Runs the cases of a suite, one after the other.
     async fn run_all(&self, suite: &Suite) -> Result<Vec<Outcome>, TestError> {
         let cases = cases(&suite.cases, &suite.only)?;
+        let _shared = [&self.sandbox, &self.metered].map(Sandbox::attach_several);
         let mut outcomes = Vec::with_capacity(cases.len());
         for case in cases {
             let mut outcome = self.run(&suite.cases, &case).await?;

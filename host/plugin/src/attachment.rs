@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::Instrument;
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
 
 use crate::abi::v0_1::{Len, Outcome, Stages};
 use crate::call::{Live, classify};
 use crate::cases::Clock;
+use crate::code::Linkage;
 use crate::error::{CallError, Fault};
 use crate::grant::Grants;
 use crate::inspect::{Plugin, Stage};
@@ -81,7 +81,7 @@ pub enum Startup {
 
 /// A linked component with all that its calls need.
 pub(crate) struct Linked {
-    pub(crate) pre: InstancePre<State>,
+    pub(crate) linkage: Linkage,
     pub(crate) stages: Stages,
     pub(crate) identity: Arc<Identity>,
     pub(crate) startup: Startup,

@@ -15,15 +15,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 use crate::attachment::Startup;
 use crate::error::LoadError;
 use crate::inspect::hex;
 
 /// Changes where what is written here, or the way a snapshot is made, changes.
-const FORMAT: &str = "selvedge-cache-1 wizer-48.0.8";
+const FORMAT: &str = "selvedge-cache-2 wizer-48.0.8";
 
 /// How long a compiled plugin is kept that no start has used: rollbacks go back weeks, not months.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -40,20 +40,23 @@ pub(crate) struct Cache {
     dir: PathBuf,
 }
 
-/// What a compiled component was made from.
+/// What compiled code was made from.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key(String);
 
-/// What is known of a compiled component; the file beside it, written last.
+/// What is known of compiled code; the file beside it, written last.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     sha256: String,
-    startup: Startup,
+    /// How instances of a component start; none for a module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    startup: Option<Startup>,
 }
 
 impl Key {
-    /// The key of a component compiled as it is instrumented, before any configuration.
-    pub(crate) fn instrumented(engine: &Engine, component: &[u8; 32]) -> Self {
-        Self::of(engine, &[b"instrumented", component])
+    /// The key of a module with a plugin's code, by the digest of its bytes.
+    pub(crate) fn code(engine: &Engine, module: &[u8; 32]) -> Self {
+        Self::of(engine, &[b"code", module])
     }
 
     /// The key of an attachment: a component with a configuration and what bounds `configure`.
@@ -157,8 +160,27 @@ impl Cache {
         touch(&note)
     }
 
-    /// What is kept under a key; none where nothing is, or where it is damaged, which is logged.
+    /// The component under a key; none if there is none, or if it is damaged, which is logged.
     pub(crate) fn load(&self, engine: &Engine, key: &Key) -> Result<Option<(Component, Startup)>, LoadError> {
+        // SAFETY: `load_code` calls it with a file that `store_code` wrote.
+        let read = |code: &Path| unsafe { Component::deserialize_file(engine, code) };
+        let found = self.load_code(key, read)?;
+        Ok(found.and_then(|(component, note)| Some((component, note.startup?))))
+    }
+
+    /// The module under a key; none if there is none, or if it is damaged, which is logged.
+    pub(crate) fn load_module(&self, engine: &Engine, key: &Key) -> Result<Option<Module>, LoadError> {
+        // SAFETY: `load_code` calls it with a file that `store_code` wrote.
+        let read = |code: &Path| unsafe { Module::deserialize_file(engine, code) };
+        Ok(self.load_code(key, read)?.map(|(module, _)| module))
+    }
+
+    /// Reads compiled code whose digest is the one that was noted, from a file that nobody else can have written.
+    fn load_code<T>(
+        &self,
+        key: &Key,
+        read: impl FnOnce(&Path) -> wasmtime::Result<T>,
+    ) -> Result<Option<(T, Note)>, LoadError> {
         let (code, note) = self.paths(key);
         if let Some(why) = [&code, &note].into_iter().find_map(|path| not_ours(path)) {
             return Ok(damaged(&code, why));
@@ -176,26 +198,38 @@ impl Cache {
             Ok(_) => return Ok(damaged(&code, "its digest is not what was written")),
             Err(error) => return Ok(damaged(&code, &error.to_string())),
         }
-        // SAFETY: the file is what `store` wrote: its digest was just compared, and the folder is closed to others.
-        match unsafe { Component::deserialize_file(engine, &code) } {
-            Ok(component) => {
+        match read(&code) {
+            Ok(found) => {
                 if let Err(error) = self.touch(key) {
-                    tracing::debug!(%error, "a compiled plugin cannot be marked as used");
+                    tracing::debug!(%error, "compiled code cannot be marked as used");
                 }
-                Ok(Some((component, note.startup)))
+                Ok(Some((found, note)))
             }
             Err(error) => Ok(damaged(&code, &format!("{error:#}"))),
         }
     }
 
-    /// Keeps a compiled component. Whole or not at all: the note that makes it count is renamed into place last.
+    /// Keeps a compiled component.
     pub(crate) fn store(&self, key: &Key, component: &Component, startup: &Startup) -> Result<(), LoadError> {
-        let bytes = component
-            .serialize()
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        self.store_code(key, component.serialize(), Some(startup.clone()))
+    }
+
+    /// Keeps a compiled module.
+    pub(crate) fn store_module(&self, key: &Key, module: &Module) -> Result<(), LoadError> {
+        self.store_code(key, module.serialize(), None)
+    }
+
+    /// Keeps compiled code. Whole or not at all: the note that makes it count is renamed into place last.
+    fn store_code(
+        &self,
+        key: &Key,
+        code: wasmtime::Result<Vec<u8>>,
+        startup: Option<Startup>,
+    ) -> Result<(), LoadError> {
+        let bytes = code.map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let note = Note {
             sha256: hex(&Sha256::digest(&bytes)),
-            startup: startup.clone(),
+            startup,
         };
         let json = serde_json::to_vec(&note).expect("a note has nothing that JSON cannot hold");
         let (code_path, note_path) = self.paths(key);
@@ -249,8 +283,8 @@ impl Cache {
             .mode(0o600)
             .open(&beside)
             .and_then(|mut file| {
-                parts.iter().try_for_each(|part| file.write_all(part))?;
-                file.sync_all()
+                // Not synced: what a power cut leaves of it has another digest, and is made again.
+                parts.iter().try_for_each(|part| file.write_all(part))
             });
         let placed = written.and_then(|()| fs::rename(&beside, path));
         if placed.is_err() {
@@ -324,7 +358,7 @@ mod tests {
     fn kept(dir: &std::path::Path) -> (Engine, Cache, Key) {
         let engine = Engine::default();
         let cache = Cache::open(dir).expect("the folder is ours");
-        let key = Key::instrumented(&engine, &[7; 32]);
+        let key = Key::attached(&engine, &[7; 32], "{}", "kept");
         let component = Component::new(&engine, b"\0asm\x0d\0\x01\0").expect("an empty component compiles");
         cache
             .store(&key, &component, &Startup::Snapshot { entropy_frozen: true })

@@ -66,9 +66,14 @@ impl Live {
         let configures = matches!(linked.startup, Startup::Configure { .. });
         let first = if configures { Phase::Configure } else { phase };
         let state = State::new(Arc::clone(&linked.identity), first, request);
-        let mut store = store(linked.pre.engine(), state);
+        let mut store = store(linked.linkage.pre.engine(), state);
         let classify = |error| classify(&error, &linked.identity);
-        let instance = linked.pre.instantiate_async(&mut store).await.map_err(classify)?;
+        let instance = linked
+            .linkage
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(classify)?;
         if configures {
             linked
                 .stages

@@ -2,8 +2,8 @@
 //! only what its requests leave.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 use crate::error::LoadError;
 
@@ -40,6 +40,16 @@ impl Compiler {
     /// Where wasmtime refuses it.
     pub(crate) fn compile(&self, engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
         let compiled = self.0.install(|| Component::new(engine, bytes));
+        compiled.map_err(|error| LoadError::Compile(format!("{error:#}")))
+    }
+
+    /// Compiles a module; blocks until it is done.
+    ///
+    /// # Errors
+    ///
+    /// If wasmtime refuses it.
+    pub(crate) fn compile_module(&self, engine: &Engine, bytes: &[u8]) -> Result<Module, LoadError> {
+        let compiled = self.0.install(|| Module::new(engine, bytes));
         compiled.map_err(|error| LoadError::Compile(format!("{error:#}")))
     }
 }

@@ -44,6 +44,8 @@ pub struct Code {
     pub functions: usize,
     /// Bytes of the longest one.
     pub function_size: usize,
+    /// Memories that its modules define.
+    pub memories: usize,
 }
 
 impl Code {
@@ -284,6 +286,7 @@ impl Surface {
                     surface.code.functions += 1;
                     surface.code.function_size = surface.code.function_size.max(size);
                 }
+                Payload::MemorySection(section) => surface.code.memories += section.count() as usize,
                 Payload::ComponentImportSection(section) if depth == 1 => {
                     for import in section {
                         surface

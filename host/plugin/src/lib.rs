@@ -30,6 +30,8 @@ pub mod vocabulary;
 
 pub mod error;
 
+pub mod engine;
+
 pub mod sandbox;
 
 pub mod attachment;
@@ -49,20 +51,24 @@ pub mod symbols;
 pub mod patient;
 
 mod abi;
+mod base;
 mod cache;
 mod call;
 mod clock;
+mod code;
 mod compiler;
 mod functions;
 mod journal;
 mod link;
 mod log;
+mod module;
 mod mutation;
 mod recorded;
 mod reuse;
 mod room;
 mod snapshot;
 mod span;
+mod split;
 mod state;
 mod ticker;
 mod turns;

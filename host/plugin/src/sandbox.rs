@@ -1,20 +1,22 @@
 //! The sandbox of a node: one engine, one linker, one cache, one ticker, and a bounded number of instances.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::Engine;
+use wasmtime::component::Linker;
 
 use crate::attachment::{AttachOptions, Attachment, Start, Startup};
+use crate::base::Bases;
 use crate::cache::{Cache, Key};
+use crate::code::{Codes, Compiled};
 use crate::compiler::Compiler;
+use crate::engine::engine;
 use crate::error::LoadError;
 use crate::functions::Functions;
 use crate::grant::Grants;
@@ -107,7 +109,8 @@ pub(crate) struct Shared {
     pub(crate) waiting_room: Arc<WaitingRoom>,
     room: Room,
     engine: Engine,
-    compiler: Compiler,
+    codes: Codes,
+    bases: Arc<Bases>,
     linker: Linker<State>,
     cache: Cache,
     functions: Option<Arc<Functions>>,
@@ -115,8 +118,10 @@ pub(crate) struct Shared {
     options: SandboxOptions,
     pooled: bool,
     compilations: AtomicU64,
-    /// One lock a component, so that two attachments of it do not both compile it.
-    compiling: Mutex<HashMap<[u8; 32], Arc<Mutex<()>>>>,
+    /// Attachments that are being made, each behind a lock, so that of two that are the same only one is.
+    compiling: Mutex<HashMap<Key, Arc<Mutex<()>>>>,
+    /// How many attachments are made at once; each has up to three instances meanwhile.
+    attaching: Semaphore,
 }
 
 impl Sandbox {
@@ -154,8 +159,9 @@ impl Sandbox {
             waiting_room,
             room,
             journals_dir,
+            codes: Codes::new(engine.clone(), Compiler::start()?, cache.clone()),
+            bases: Arc::default(),
             engine,
-            compiler: Compiler::start()?,
             linker,
             cache,
             functions,
@@ -163,6 +169,7 @@ impl Sandbox {
             pooled,
             compilations,
             compiling,
+            attaching: Semaphore::new(ATTACHING_MAX),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -210,6 +217,9 @@ impl Sandbox {
         }
         let (sandbox, plugin) = (self.clone(), Arc::clone(plugin));
         let executor = tokio::runtime::Handle::current();
+        // From here on, so that who waits for his turn finds what others have made.
+        let _attaching = self.shared.bases.attaching();
+        let _turn = self.shared.attaching.acquire().await;
         let work = move || {
             // While code is compiled or configured, the ticker must be awake.
             let _running = sandbox.shared.ticker.run();
@@ -256,42 +266,75 @@ impl Sandbox {
         let shared = &self.shared;
         let workshop = Workshop {
             engine: &shared.engine,
-            compiler: &shared.compiler,
+            codes: &shared.codes,
+            bases: &shared.bases,
             linker: &shared.linker,
-            cache: &shared.cache,
             plugin: &plugin,
             identity: &identity,
             config: &config,
             executor,
         };
-        let (component, startup) = self.component(&workshop, options.start)?;
-        let linked = workshop.link(&component, startup)?;
+        let (compiled, startup) = self.component(&workshop, options.start)?;
+        let linked = workshop.link(&compiled, startup)?;
         let waiting = Waiting::new(options.reuse, &shared.waiting_room);
         Ok(Attachment::new(plugin, linked, waiting, Arc::clone(shared)))
     }
 
     /// The component of an attachment, from the cache or made.
-    fn component(&self, workshop: &Workshop<'_>, start: Start) -> Result<(Component, Startup), LoadError> {
-        let shared = &self.shared;
+    fn component(&self, workshop: &Workshop<'_>, start: Start) -> Result<(Compiled, Startup), LoadError> {
         let key = workshop.key(start);
-        if let Some(kept) = shared.cache.load(&shared.engine, &key)? {
+        if let Some(kept) = self.kept(&key)? {
             return Ok(kept);
         }
-        let lock = {
-            let mut compiling = shared.compiling.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(compiling.entry(workshop.plugin.digest).or_default())
-        };
+        let lock = Arc::clone(self.compiling().entry(key.clone()).or_default());
         let _alone = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another attachment of the same plugin may have made just this while we waited.
-        if let Some(kept) = shared.cache.load(&shared.engine, &key)? {
+        // Another attachment may have made just this while we waited.
+        if let Some(kept) = self.kept(&key)? {
             return Ok(kept);
         }
-        shared.compilations.fetch_add(1, Ordering::Relaxed);
-        let (component, startup) = workshop.build(start)?;
-        if let Err(error) = shared.cache.store(&key, &component, &startup) {
-            tracing::warn!(%error, "a compiled plugin cannot be kept; the next start compiles it again");
+        self.shared.compilations.fetch_add(1, Ordering::Relaxed);
+        let made = workshop.build(start);
+        self.compiling().remove(&key);
+        let (compiled, startup) = made?;
+        match self.shared.cache.store(&key, &compiled.component, &startup) {
+            // From the file, whose pages are shared with whoever else reads it and need not stay in memory.
+            Ok(()) => Ok(self.kept(&key)?.unwrap_or((compiled, startup))),
+            Err(error) => {
+                tracing::warn!(%error, "a compiled plugin cannot be kept; the next start compiles it again");
+                Ok((compiled, startup))
+            }
         }
-        Ok((component, startup))
+    }
+
+    /// The component of an attachment in the cache, with its modules.
+    fn kept(&self, key: &Key) -> Result<Option<(Compiled, Startup)>, LoadError> {
+        let shared = &self.shared;
+        let Some((component, startup)) = shared.cache.load(&shared.engine, key)? else {
+            return Ok(None);
+        };
+        let complete = shared.codes.complete(component)?;
+        Ok(complete.map(|compiled| (compiled, startup)))
+    }
+
+    fn compiling(&self) -> MutexGuard<'_, HashMap<Key, Arc<Mutex<()>>>> {
+        self.shared
+            .compiling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what all configurations of a plugin are made from, until the result is dropped. Attachments that are made at the same
+    /// time share it by themselves; this is for one after the other.
+    #[must_use]
+    pub fn attach_several(&self) -> impl Drop + Send + use<> {
+        self.shared.bases.attaching()
+    }
+
+    /// Number of modules of plugins that were compiled since the start. A module is compiled once, whatever the number of its
+    /// plugin's configurations.
+    #[must_use]
+    pub fn modules_compiled(&self) -> u64 {
+        self.shared.codes.compiled()
     }
 
     /// How many attachments were compiled and configured since the start; a hit in the cache is none.
@@ -362,85 +405,8 @@ pub fn check_truth(plugin: &Plugin) -> Result<(), LoadError> {
     link::check_truth(&plugin.manifest.wants, &plugin.imports)
 }
 
-/// The engine with the pooling allocator; where that cannot be had, without it and with a warning.
-fn engine(options: &SandboxOptions, functions: Option<Arc<Functions>>) -> Result<(Engine, bool), LoadError> {
-    let refused = |error| LoadError::Compile(format!("{error:#}"));
-    let mut config = config();
-    config.consume_fuel(options.metered);
-    if let Some(functions) = functions {
-        config
-            .enable_incremental_compilation(functions)
-            .map_err(refused)?;
-    }
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
-    match Engine::new(&config) {
-        Ok(engine) => Ok((engine, true)),
-        Err(error) => {
-            let why = format!("{error:#}");
-            tracing::warn!(
-                why,
-                "no pool of instances on this machine: calls of plugins will be slower"
-            );
-            config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-            let engine = Engine::new(&config).map_err(refused)?;
-            Ok((engine, false))
-        }
-    }
-}
-
-/// What one component may have at most, of which the pool has enough for every instance: a main module, those that its toolchain
-/// adds (39 where it is CPython with its libraries, 9 for QuickJS), and their tables. No plugin can take another's share. An instance
-/// of a module takes nothing of the pool but its memories and tables.
-const CORE_INSTANCES_MAX: u32 = 64;
-const TABLES_MAX: u32 = 4;
-pub(crate) const MEMORIES_MAX: u32 = 2;
-
-/// Elements of one table at most; `limits.table_elements` bounds an instance's tables together.
-pub const TABLE_ELEMENTS_MAX: usize = 50_000;
-
-fn pool(options: &SandboxOptions) -> PoolingAllocationConfig {
-    let count = options.instances_max.saturating_add(options.observers_max);
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    // Attaching needs instances of its own, beside those of requests.
-    let count = count.saturating_add(16);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(count)
-        .total_core_instances(count.saturating_mul(CORE_INSTANCES_MAX))
-        .total_memories(count.saturating_mul(MEMORIES_MAX))
-        .total_tables(count.saturating_mul(TABLES_MAX))
-        .total_stacks(count)
-        .max_core_instances_per_component(CORE_INSTANCES_MAX)
-        .max_memories_per_component(MEMORIES_MAX)
-        .max_tables_per_component(TABLES_MAX)
-        .max_memory_size(options.memory_max)
-        .table_elements(TABLE_ELEMENTS_MAX)
-        .max_component_instance_size(2 << 20)
-        .max_core_instance_size(2 << 20)
-        .max_unused_warm_slots(128)
-        .linear_memory_keep_resident(1 << 20)
-        .table_keep_resident(64 << 10)
-        // Since Linux 6.7: only the pages that a request wrote are put back.
-        .pagemap_scan(Enabled::Auto);
-    pool
-}
-
-fn config() -> Config {
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        // Off: no `stream<T>`, and a call costs a fifth.
-        .concurrency_support(false)
-        .max_wasm_stack(512 << 10)
-        .async_stack_size(1 << 20)
-        .memory_guaranteed_dense_image_size(64 << 20)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(32))
-        // Registering unwind tables costs more with each plugin that comes and goes; our own code needs none.
-        .native_unwind_info(false)
-        .wasm_memory64(false)
-        .wasm_tail_call(false)
-        .wasm_relaxed_simd(false);
-    config
-}
+/// Attachments that are made at once; the pool has `engine` for them.
+const ATTACHING_MAX: usize = 5;
 
 /// Bytes of what a schema says of a configuration.
 const REFUSAL_LEN_MAX: usize = 4 << 10;

@@ -1,34 +1,36 @@
 //! Configure once, snapshot: from a plugin and a configuration to the component that requests start from.
 //!
-//! instrument -> compile -> instantiate -> `configure(config)` -> check -> snapshot -> compile -> compare. What cannot be
+//! instrument -> compile -> instantiate -> `configure(config)` -> check -> snapshot -> compile -> compare. The first two are done
+//! once for all configurations (`base`), and what is compiled of a snapshot is its state alone (`split`, `code`). What cannot be
 //! snapshotted soundly is told apart here, and runs with [`Startup::Configure`]. All of it blocks; it runs on a thread
 //! for blocking work, where a panic of the compiler is caught.
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use wasmtime::component::{Component, Instance, InstancePre, Lift, WasmList};
+use wasmtime::component::{Instance, Lift, Linker, WasmList};
 use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::abi::v0_1::Stages;
 use crate::attachment::{Linked, Start, Startup};
-use crate::cache::{Cache, Key};
+use crate::base::{Base, Bases};
+use crate::cache::Key;
 use crate::call::{Live, classify, store};
-use crate::compiler::Compiler;
+use crate::code::{Codes, Compiled};
+use crate::engine::MEMORIES_MAX;
 use crate::error::{Fault, LoadError};
 use crate::inspect::{Plugin, hex};
 use crate::manifest::SelfTest;
-use crate::sandbox::MEMORIES_MAX;
 use crate::state::{Identity, Phase, State};
 use crate::value::{Completion, Finish, Label, Output, Request, Usage};
 
 /// What a snapshot is made with.
 pub(crate) struct Workshop<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) compiler: &'a Compiler,
-    pub(crate) linker: &'a wasmtime::component::Linker<State>,
-    pub(crate) cache: &'a Cache,
+    pub(crate) codes: &'a Codes,
+    pub(crate) bases: &'a Bases,
+    pub(crate) linker: &'a Linker<State>,
     pub(crate) plugin: &'a Plugin,
     pub(crate) identity: &'a Arc<Identity>,
     pub(crate) config: &'a str,
@@ -60,7 +62,7 @@ impl Workshop<'_> {
     }
 
     /// Makes the component that requests start from, and says how they start.
-    pub(crate) fn build(&self, start: Start) -> Result<(Component, Startup), LoadError> {
+    pub(crate) fn build(&self, start: Start) -> Result<(Compiled, Startup), LoadError> {
         if start == Start::ConfigureEach {
             return self
                 .build_unsnapshotted("the operator asks for it (`startup = \"configure\"`)".to_owned());
@@ -68,13 +70,12 @@ impl Workshop<'_> {
         if let Some(reason) = &self.plugin.mutation {
             return self.build_unsnapshotted(reason.clone());
         }
-        let wizer = Wizer::new();
-        let (context, bytes) = match wizer.instrument_component(&self.plugin.bytes) {
-            Ok(instrumented) => instrumented,
-            Err(error) => return self.build_unsnapshotted(format!("it cannot be instrumented: {error:#}")),
+        let make = || Base::make(&self.plugin.bytes, |component| self.compile(component));
+        let base = match self.bases.find_or(self.plugin.digest, make)? {
+            Ok(base) => base,
+            Err(reason) => return self.build_unsnapshotted(reason),
         };
-        let instrumented = self.compile_instrumented(&bytes)?;
-        let mut configured = self.configure(&instrumented)?;
+        let mut configured = self.configure(&base.compiled)?;
         let state = configured.store.data();
         if !state.table.is_empty() {
             let reason =
@@ -92,50 +93,39 @@ impl Workshop<'_> {
         };
         let bytes = self
             .executor
-            .block_on(wizer.snapshot_component(&context, &mut reader))
+            .block_on(Wizer::new().snapshot_component(base.context(), &mut reader))
             .map_err(compile_error)?;
         if let Some(error) = reader.error {
             return Err(compile_error(error));
         }
-        let component = self.compiler.compile(self.engine, &bytes)?;
-        self.compare(&instrumented, &component)?;
-        Ok((component, startup))
+        let snapshot = self.compile(&bytes)?;
+        self.compare(&base.compiled, &snapshot)?;
+        Ok((snapshot, startup))
     }
 
     /// The plain component; `configure` runs once all the same, so that a bad configuration is found now.
-    fn build_unsnapshotted(&self, reason: String) -> Result<(Component, Startup), LoadError> {
-        let component = self.compiler.compile(self.engine, &self.plugin.bytes)?;
-        self.configure(&component)?;
-        Ok((component, Startup::Configure { reason }))
+    fn build_unsnapshotted(&self, reason: String) -> Result<(Compiled, Startup), LoadError> {
+        let compiled = self.compile(&self.plugin.bytes)?;
+        self.configure(&compiled)?;
+        Ok((compiled, Startup::Configure { reason }))
     }
 
-    /// Compiled once for all attachments of a plugin, which wait for each other at the sandbox.
-    fn compile_instrumented(&self, bytes: &[u8]) -> Result<Component, LoadError> {
-        let key = Key::instrumented(self.engine, &self.plugin.digest);
-        if let Some((component, _)) = self.cache.load(self.engine, &key)? {
-            return Ok(component);
-        }
-        let component = self.compiler.compile(self.engine, bytes)?;
-        let startup = Startup::Snapshot {
-            entropy_frozen: false,
-        };
-        if let Err(error) = self.cache.store(&key, &component, &startup) {
-            tracing::debug!(%error, "an instrumented plugin cannot be kept");
-        }
-        Ok(component)
+    /// Compiles the plugin's component, as it is, instrumented or with a snapshot.
+    fn compile(&self, component: &[u8]) -> Result<Compiled, LoadError> {
+        self.codes.compile(component, &self.plugin.bytes)
     }
 
     /// Instantiates and configures, under the limits of `configure`.
-    fn configure(&self, component: &Component) -> Result<Configured, LoadError> {
-        let pre = self.linker.instantiate_pre(component).map_err(compile_error)?;
-        let stages = Stages::find(&pre, &self.plugin.stages).map_err(compile_error)?;
+    fn configure(&self, compiled: &Compiled) -> Result<Configured, LoadError> {
+        let linkage = compiled.link(self.linker).map_err(compile_error)?;
+        let stages = Stages::find(&linkage.pre, &self.plugin.stages).map_err(compile_error)?;
         let limits = &self.identity.limits;
         let mut store = store(
             self.engine,
             State::new(Arc::clone(self.identity), Phase::Configure, None),
         );
         let run = async {
-            let instance = pre.instantiate_async(&mut store).await?;
+            let instance = linkage.pre.instantiate_async(&mut store).await?;
             let outcome = stages.configure(&mut store, &instance, self.config).await?;
             wasmtime::Result::Ok((instance, outcome))
         };
@@ -160,7 +150,7 @@ impl Workshop<'_> {
     }
 
     /// Replays the manifest's self-test on a snapshot and on a freshly configured instance; they must agree.
-    fn compare(&self, fresh: &Component, snapshot: &Component) -> Result<(), LoadError> {
+    fn compare(&self, fresh: &Compiled, snapshot: &Compiled) -> Result<(), LoadError> {
         let Some(self_test) = &self.plugin.manifest.self_test else {
             return Ok(());
         };
@@ -194,20 +184,22 @@ impl Workshop<'_> {
     }
 
     /// Links a component so that it can be called.
-    pub(crate) fn link(&self, component: &Component, startup: Startup) -> Result<Linked, LoadError> {
-        component
+    pub(crate) fn link(&self, compiled: &Compiled, startup: Startup) -> Result<Linked, LoadError> {
+        compiled
+            .component
             .initialize_copy_on_write_image()
             .map_err(compile_error)?;
-        let pre: InstancePre<State> = self.linker.instantiate_pre(component).map_err(compile_error)?;
+        let linkage = compiled.link(self.linker).map_err(compile_error)?;
         Ok(Linked {
-            stages: Stages::find(&pre, &self.plugin.stages).map_err(compile_error)?,
-            pre,
+            stages: Stages::find(&linkage.pre, &self.plugin.stages).map_err(compile_error)?,
+            linkage,
             identity: Arc::clone(self.identity),
             startup,
             config: self.config.to_owned(),
-            memories: component
-                .resources_required()
-                .map_or(MEMORIES_MAX, |required| required.num_memories) as usize,
+            memories: match compiled.component.resources_required() {
+                Some(required) => required.num_memories as usize,
+                None => self.plugin.code.memories.min(MEMORIES_MAX as usize),
+            },
         })
     }
 }

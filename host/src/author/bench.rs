@@ -77,6 +77,9 @@ pub struct Measurement {
     pub cold: Times,
     /// The same out of the cache of compiled plugins.
     pub cached: Times,
+    /// One more configuration of the plugin, whose code is in use; none in measurements of before 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configured: Option<Times>,
     /// A fresh instance, started and dropped without a call.
     pub start: Times,
     /// How instances start: `snapshot`, or `configure` where `configure` runs for each.

@@ -1,6 +1,7 @@
 //! From sections to a configuration whose references hold: names, paths, ranges. All that is wrong is told at once.
 
 mod edge;
+mod listen;
 mod outside;
 mod sandbox;
 mod uploads;
@@ -83,12 +84,7 @@ pub(super) fn check(file: &Path, mut sections: Sections) -> Result<Config, Vec<C
 
 fn check_server(sections: &Sections, found: &mut Findings<'_>) {
     let server = &sections.server;
-    if server.listen.0.is_empty() {
-        found.add(
-            "server.listen",
-            "give at least one address, such as \"127.0.0.1:8080\"",
-        );
-    }
+    listen::check(sections, found);
     let times = [
         ("request_timeout", server.request_timeout),
         ("header_timeout", server.header_timeout),
@@ -309,8 +305,8 @@ fn check_plugins(sections: &Sections, found: &mut Findings<'_>) {
                 found.add(key(field), "must be more than zero");
             }
         }
-        if limits.table_elements > selvedge_plugin::sandbox::TABLE_ELEMENTS_MAX {
-            let max = selvedge_plugin::sandbox::TABLE_ELEMENTS_MAX;
+        if limits.table_elements > selvedge_plugin::engine::TABLE_ELEMENTS_MAX {
+            let max = selvedge_plugin::engine::TABLE_ELEMENTS_MAX;
             found.add(
                 key("table_elements"),
                 format!("must be at most {max}, which is what the pool has for a table"),

@@ -11,6 +11,7 @@ mod reuse;
 mod room;
 mod sandbox;
 mod scripts;
+mod shared_code;
 mod snapshot;
 mod stream;
 mod wit;

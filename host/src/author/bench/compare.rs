@@ -65,6 +65,9 @@ fn numbers(measurement: &Measurement) -> Vec<Row> {
         time("compiled before", &measurement.cached),
         time(&format!("start ({})", measurement.startup), &measurement.start),
     ];
+    if let Some(configured) = &measurement.configured {
+        rows.insert(2, time("one more configuration", configured));
+    }
     if let Some(bytes) = measurement.resident_bytes {
         rows.push(row("memory of its own, started", Kind::Bytes, bytes as f64));
     }

@@ -73,6 +73,7 @@ pub fn measure(options: &Options, mut tell: impl FnMut(&str)) -> Result<Measurem
     };
     let cold = rig.cold(&first.case, room.path())?;
     let cached = rig.cached(&first.case)?;
+    let configured = rig.configured(&first.case)?;
     let resident_bytes = rig.one.block_on(rig.resident(first))?;
     tell("starting instances");
     let start = times(options.time, || {
@@ -97,6 +98,7 @@ pub fn measure(options: &Options, mut tell: impl FnMut(&str)) -> Result<Measurem
         threads,
         cold,
         cached,
+        configured: Some(configured),
         start,
         startup: match first.attachment.startup() {
             Startup::Snapshot { .. } => "snapshot".to_owned(),
@@ -128,6 +130,26 @@ impl Rig<'_> {
             let sandbox = open(&self.cache)?;
             let begun = Instant::now();
             self.one.block_on(attach(&sandbox, self.options, case, None))?;
+            Ok(begun.elapsed())
+        })
+    }
+
+    /// Attaches it with a configuration that was never seen, while its code is in use. Another time limit is another configuration.
+    fn configured(&self, case: &Case) -> Result<Times, BenchError> {
+        let sandbox = open(&self.cache)?;
+        let _others = sandbox.attach_several();
+        let (plugin, mut options) = prepare(&sandbox, self.options, case)?;
+        let in_use = self.one.block_on(sandbox.attach(&plugin, options.clone()));
+        let refused = |why| BenchError::Attach {
+            case: case.name(),
+            why,
+        };
+        let _in_use = in_use.map_err(refused)?;
+        times(self.options.time, || {
+            options.limits.configure_time += Duration::from_millis(1);
+            let begun = Instant::now();
+            let attached = self.one.block_on(sandbox.attach(&plugin, options.clone()));
+            attached.map_err(refused)?;
             Ok(begun.elapsed())
         })
     }
@@ -274,6 +296,20 @@ async fn attach(
     case: &Case,
     spent: Option<Arc<Spent>>,
 ) -> Result<Attachment, BenchError> {
+    let (plugin, attach) = prepare(sandbox, options, case)?;
+    let attached = sandbox.attach(&plugin, AttachOptions { spent, ..attach }).await;
+    attached.map_err(|why| BenchError::Attach {
+        case: case.name(),
+        why,
+    })
+}
+
+/// The plugin, and how it is attached for a case.
+fn prepare(
+    sandbox: &Sandbox,
+    options: &Options,
+    case: &Case,
+) -> Result<(Arc<Plugin>, AttachOptions), BenchError> {
     let stubs = Stubs::read(&options.cases, case).map_err(TestError::Stubs)?;
     let file = &options.component;
     let plugin = sandbox.read(&name(file), read(file)?, &stubs.grants);
@@ -289,15 +325,11 @@ async fn attach(
         grants: stubs.grants,
         start: Start::Snapshot,
         reuse: 1,
-        spent,
+        spent: None,
         clock: None,
         vocabulary: None,
     };
-    let attached = sandbox.attach(&plugin, attach).await;
-    attached.map_err(|why| BenchError::Attach {
-        case: case.name(),
-        why,
-    })
+    Ok((plugin, attach))
 }
 
 fn open(cache: &Path) -> Result<Sandbox, BenchError> {
