@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """all-MiniLM-L6-v2 from safetensors to ONNX, fused for ONNX Runtime. numpy and onnx alone.
 
-    convert.py WEIGHTS_DIR MODEL_DIR    writes model.onnx (fp32), model_q8.onnx (8-bit weights) and tokenizer.json
+    convert.py WEIGHTS_DIR MODEL_DIR fp32|q8    writes model.onnx (fp32) and tokenizer.json, or model_q8.onnx (8-bit weights)
 
 in   input_ids, attention_mask, token_type_ids   i64 [batch, sequence], right-padded
 out  last_hidden_state   f32 [batch, sequence, 384]
@@ -208,16 +208,19 @@ def tokenizer(source):
     return json.dumps(content, ensure_ascii=False)
 
 
-def main(weights, out):
+def main(weights, out, mode):
+    if mode not in ("fp32", "q8"):
+        sys.exit(__doc__)
     weights, out = pathlib.Path(weights), pathlib.Path(out)
     config = json.loads((weights / "config.json").read_text())
     arrays = safetensors(weights / "model.safetensors")
+    if mode == "q8":
+        return Encoder(arrays, config, quantised=True).build().save(out / "model_q8.onnx")
     Encoder(arrays, config, quantised=False).build().save(out / "model.onnx")
-    Encoder(arrays, config, quantised=True).build().save(out / "model_q8.onnx")
     (out / "tokenizer.json").write_text(tokenizer(weights / "tokenizer.json"), "utf-8")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -1,6 +1,7 @@
 //! Chromium and its driver, by which a test looks at `/docs`: Debian's packages, where they are not there already.
 
-use crate::run::{Tool, apt_install, say};
+use crate::run::{Tool, apt_install};
+use crate::steps::say;
 
 /// Programs and the packages that they are in.
 const PROGRAMS: [(&str, &str); 2] = [("chromium", "chromium"), ("chromedriver", "chromium-driver")];

@@ -1,10 +1,15 @@
 //! What a change must pass: lint, tests, and a check of every configuration; and the benches.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 
-use crate::run::{Root, Tool, cargo, say};
+use crate::python::{Layer, environment};
+use crate::run::{PROFILE, Root, Tool, cargo};
+use crate::setup::{Needs, Scope, sweep};
+use crate::steps::{Steps, say};
 use crate::wasm::Compiler;
-use crate::{browser, models, plugins, promtool, python, setup, tidy};
+use crate::{browser, checks, crates, deep, features, models, promtool, python, setup, tidy};
 
 /// Plugins of tests that use what a component alone has; natively they do not build, so neither clippy nor `cargo test` takes them.
 const ONLY_GUESTS: [&str; 6] = [
@@ -16,25 +21,58 @@ const ONLY_GUESTS: [&str; 6] = [
     "hostile-http",
 ];
 
+/// Tests that run at once, for each core. Most of them wait most of the time: for a node, for a time limit, for another process. Those
+/// that work with what is large bound themselves to one for each core: `heavy` in the host's tests.
+const TESTS_PER_CORE: usize = 2;
+
 /// Everything, what fails soonest first.
 pub(crate) fn run(root: &Root) -> Result<()> {
-    tidy::check(root)?;
-    format(root)?;
-    setup(root, false)?;
-    clippy_and_docs(root)?;
-    test(root, &[])?;
-    check_configs(root)
+    let steps = Steps::new();
+    let ran = all(root, &steps);
+    steps.finish(ran)
+}
+
+fn all(root: &Root, steps: &Steps) -> Result<()> {
+    let needs = Scope::Tests.needs(root)?;
+    steps.plan(["tidy", "features", "formatting", "clippy"]);
+    steps.plan(needs.steps());
+    steps.plan(["clippy of the plugins", "docs", PLUGIN_TESTS]);
+    steps.plan(TEST_STEPS);
+    steps.plan(["host's tests", "configurations"]);
+    steps.run("tidy", || tidy::check(root))?;
+    steps.run("features", || features::check(root))?;
+    steps.run("formatting", || format(root))?;
+    checks::compiler()?;
+    checks::space(root, checks::TESTS)?;
+    crates::take(root)?;
+    let host = || {
+        say("checking the host");
+        Ok(clippy(root))
+    };
+    steps.run_beside("clippy", host, || needs.make(root, steps))?;
+    clippy_of_plugins_and_docs(root, steps)?;
+    steps.run(PLUGIN_TESTS, || test_plugins(root))?;
+    prepare_tests(root, steps, &needs)?;
+    crates::keep(root)?;
+    run_host_tests(root, steps, &[])?;
+    steps.run("configurations", || check_configs(root))?;
+    sweep()
 }
 
 /// Formatting, clippy and docs.
 pub(crate) fn lint(root: &Root) -> Result<()> {
-    tidy::check(root)?;
-    format(root)?;
-    clippy_and_docs(root)
+    let steps = Steps::new();
+    steps.plan(["tidy", "formatting", "clippy", "clippy of the plugins", "docs"]);
+    let linted = steps
+        .run("tidy", || tidy::check(root))
+        .and_then(|()| steps.run("formatting", || format(root)))
+        .and_then(|()| steps.run("clippy", || clippy(root).run()))
+        .and_then(|()| clippy_of_plugins_and_docs(root, &steps));
+    steps.finish(linted)
 }
 
 fn format(root: &Root) -> Result<()> {
-    say("formatting");
+    say("`cargo fmt --check` of both workspaces");
     cargo(root)
         .args(["fmt", "--all", "--check"])
         .run()
@@ -45,59 +83,140 @@ fn format(root: &Root) -> Result<()> {
     plugins.run().context("run `cargo fmt` in plugins/")
 }
 
-fn clippy_and_docs(root: &Root) -> Result<()> {
-    say("clippy");
-    let denied = ["--", "-D", "warnings"];
+/// What makes a warning an error.
+const DENIED: [&str; 3] = ["--", "-D", "warnings"];
+
+fn clippy(root: &Root) -> Tool {
     cargo(root)
-        .args(["clippy", "--release", "--workspace", "--all-targets", "--quiet"])
-        .args(denied)
-        .run()?;
+        .args([
+            "clippy",
+            "--profile",
+            PROFILE,
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+        ])
+        .args(DENIED)
+}
+
+fn clippy_of_plugins_and_docs(root: &Root, steps: &Steps) -> Result<()> {
+    steps.run("clippy of the plugins", || {
+        say("checking the plugins, as native code");
+        let plugins = Tool::new("cargo").current_dir(root.join("plugins"));
+        plugins
+            .args(["clippy", "--workspace", "--all-targets", "--quiet"])
+            .args(without(&ONLY_GUESTS))
+            .args(DENIED)
+            .run()
+    })?;
+    steps.run("docs", || {
+        say("`cargo doc` of the host");
+        cargo(root)
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .args(["doc", "--profile", PROFILE, "--workspace", "--no-deps", "--quiet"])
+            .run()
+    })
+}
+
+const PLUGIN_TESTS: &str = "plugins' tests";
+
+/// The steps of `prepare_tests` beside those of what is needed.
+pub(crate) const TEST_STEPS: [&str; 3] = ["tests' build", "clients", "scripts"];
+
+/// Every test: the plugins' cores natively, then the host's crates and the host as a whole. With `--deep`, others.
+pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
+    if let Some((first, parts)) = rest.split_first()
+        && first == "--deep"
+    {
+        return deep::run(root, parts);
+    }
+    let steps = Steps::new();
+    let tested = plan_and_test(root, &steps, rest);
+    steps.finish(tested)
+}
+
+fn plan_and_test(root: &Root, steps: &Steps, rest: &[String]) -> Result<()> {
+    let needs = Scope::Tests.needs(root)?;
+    let is_new = !root.binary().is_file();
+    if is_new {
+        checks::compiler()?;
+        checks::space(root, checks::TESTS)?;
+        crates::take(root)?;
+    }
+    steps.plan(needs.steps());
+    steps.plan(TEST_STEPS);
+    if rest.is_empty() {
+        steps.plan([PLUGIN_TESTS]);
+    }
+    steps.plan(["host's tests"]);
+    prepare_tests(root, steps, &needs)?;
+    if is_new {
+        crates::keep(root)?;
+    }
+    if rest.is_empty() {
+        steps.run(PLUGIN_TESTS, || test_plugins(root))?;
+    }
+    run_host_tests(root, steps, rest)?;
+    if is_new { sweep() } else { Ok(()) }
+}
+
+fn test_plugins(root: &Root) -> Result<()> {
+    say("testing the plugins' cores, as native code");
     let plugins = Tool::new("cargo").current_dir(root.join("plugins"));
     plugins
-        .args(["clippy", "--workspace", "--all-targets", "--quiet"])
+        .args(["test", "--workspace", "--lib", "--quiet"])
         .args(without(&ONLY_GUESTS))
-        .args(denied)
-        .run()?;
-    say("docs");
-    cargo(root)
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .args(["doc", "--release", "--workspace", "--no-deps", "--quiet"])
         .run()
 }
 
-/// Every test: the plugins' cores natively, then the host's crates and the host as a whole.
-pub(crate) fn test(root: &Root, rest: &[String]) -> Result<()> {
-    setup(root, false)?;
-    let (python, llama) = (python::interpreter(root)?, python::llama(root)?);
-    browser::find_or_install();
-    if rest.is_empty() {
-        say("testing the plugins' cores");
-        let plugins = Tool::new("cargo").current_dir(root.join("plugins"));
-        plugins
-            .args(["test", "--workspace", "--lib", "--quiet"])
-            .args(without(&ONLY_GUESTS))
-            .run()?;
-    }
+/// Builds the host and its tests, and makes what they need beside it.
+pub(crate) fn prepare_tests(root: &Root, steps: &Steps, needs: &Needs) -> Result<()> {
     // It builds the binary too, which the integration tests start. To build that alone before would compile much of it twice,
     // since what tests need besides turns on other features.
-    say("building the host and its tests");
-    cargo(root)
-        .args(["test", "--release", "--workspace", "--no-run"])
-        .run()?;
-    plugins::build_scripts(root)?;
-    say("testing the host");
+    let build = || {
+        say("building the host and its tests");
+        Ok(cargo(root).args(["test", "--profile", PROFILE, "--workspace", "--no-run"]))
+    };
+    steps.run_beside("tests' build", build, || {
+        needs.make(root, steps)?;
+        steps.run("clients", || clients(root).map(drop))
+    })?;
+    steps.run("scripts", || needs.make_scripts(root))
+}
+
+/// What the tests talk to the host with: the Python clients, and the path of promtool; and a browser.
+fn clients(root: &Root) -> Result<(PathBuf, PathBuf)> {
+    browser::find_or_install();
+    Ok((environment(root, Layer::Clients)?, promtool::promtool(root)?))
+}
+
+fn run_host_tests(root: &Root, steps: &Steps, rest: &[String]) -> Result<()> {
+    steps.run("host's tests", || {
+        say("testing the host");
+        host_tests(root)?.args(rest).run()
+    })
+}
+
+/// `cargo test` of the host, told where the tests find what they need.
+pub(crate) fn host_tests(root: &Root) -> Result<Tool> {
+    let (python, promtool) = clients(root)?;
     // What the tests that build plugins call the compiler with, a variable a line.
     let compiler = Compiler::find(root)?.environment().into_iter();
     let compiler: Vec<String> = compiler.map(|(name, value)| format!("{name}={value}")).collect();
-    cargo(root)
+    Ok(cargo(root)
+        .env("RUST_TEST_THREADS", test_threads())
         .env("SELVEDGE_TEST_PYTHON", python)
-        .env("SELVEDGE_TEST_LLAMA", llama)
-        .env("SELVEDGE_TEST_PROMTOOL", promtool::promtool(root)?)
-        .env("SELVEDGE_TEST_GGUF", models::gguf(root))
+        .env("SELVEDGE_TEST_PROMTOOL", promtool)
         .env("SELVEDGE_TEST_COMPILER", compiler.join("\n"))
-        .args(["test", "--release", "--workspace"])
-        .args(rest)
-        .run()
+        .args(["test", "--profile", PROFILE, "--workspace"]))
+}
+
+/// How many tests run at once: what `RUST_TEST_THREADS` says, or what suits this machine.
+fn test_threads() -> String {
+    std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (cores * TESTS_PER_CORE).to_string()
+    })
 }
 
 /// `selvedge check` on every file in configs/.
@@ -106,7 +225,7 @@ fn check_configs(root: &Root) -> Result<()> {
         let path = entry.path();
         if path.extension() == Some("toml".as_ref()) {
             say(&format!("selvedge check {}", path.display()));
-            Tool::new(root.target().join("release/selvedge"))
+            Tool::new(root.binary())
                 .args(["check", "--config"])
                 .arg(path)
                 .run()?;
@@ -117,7 +236,7 @@ fn check_configs(root: &Root) -> Result<()> {
 
 /// The benches, or one of them; `peers` compares with other servers.
 pub(crate) fn bench(root: &Root, rest: &[String]) -> Result<()> {
-    onnx_and_plugins(root)?;
+    setup::all(root)?;
     match rest.split_first() {
         Some((first, rest)) if first == "peers" => {
             cargo(root)
@@ -131,8 +250,11 @@ pub(crate) fn bench(root: &Root, rest: &[String]) -> Result<()> {
             };
             let script = root.join(format!("host/benches/peers/{figures}.py"));
             let python = match figures {
-                "generation" => python::peers(root)?,
-                _ => python::interpreter(root)?,
+                "generation" => {
+                    models::gguf(root)?;
+                    python::llama(root)?
+                }
+                _ => environment(root, Layer::Clients)?,
             };
             Tool::new(python).arg(script).args(rest).run()
         }
@@ -154,9 +276,4 @@ pub(crate) fn bench(root: &Root, rest: &[String]) -> Result<()> {
 /// What keeps cargo from `packages`.
 fn without<'a>(packages: &'a [&str]) -> impl Iterator<Item = &'a str> {
     packages.iter().flat_map(|package| ["--exclude", *package])
-}
-
-fn onnx_and_plugins(root: &Root) -> Result<()> {
-    setup(root, false)?;
-    plugins::build(root)
 }

@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{Root, Tool, apt_install, say};
+use crate::run::{Root, Tool, apt_install};
 use crate::setup;
+use crate::steps::say;
 
 /// The targets, and the folders whose files each begins with.
 const TARGETS: [(&str, &[&str]); 5] = [
@@ -37,7 +38,7 @@ pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
         let names = TARGETS.map(|(name, _)| name);
         bail!("there is no such target; there are {}", names.join(" "));
     }
-    setup(root, false)?;
+    setup::all(root)?;
     collect_manifests(root)?;
     let path = cargo_fuzz(root)?;
     for (name, seeds) in targets {

@@ -1,47 +1,86 @@
 //! ONNX Runtime's library, out of its Python package, to where the host looks for it: `lib/` in cargo's target folder.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::python::unpack_wheel;
-use crate::run::{Root, Stamp, say};
+use crate::cache::{Cache, Entry, copy_folder};
+use crate::pins;
+use crate::python::{short, unpack_wheel_of};
+use crate::run::{Root, digest};
+use crate::steps::say;
 
 /// The version that is tested; the host takes older and newer ones too.
 pub(crate) const VERSION: &str = "1.31.1";
 
-/// Fetches the library.
-pub(crate) fn fetch(root: &Root, gpu: bool) -> Result<()> {
-    let package = if gpu { "onnxruntime-gpu" } else { "onnxruntime" };
-    let lib = root.target().join("lib");
-    let library = lib.join("libonnxruntime.so");
-    fs::create_dir_all(&lib)?;
-    let stamp = Stamp::new(lib.join("onnxruntime.stamp"), &[package, VERSION], &[])?;
-    let with_gpu = Stamp::new(lib.join("onnxruntime.stamp"), &["onnxruntime-gpu", VERSION], &[])?;
-    // A library with CUDA serves on the CPU as well: what `setup --gpu` fetched stays.
-    if stamp.is_fresh(std::slice::from_ref(&library)) || with_gpu.is_fresh(std::slice::from_ref(&library)) {
-        return Ok(());
-    }
-    say(&format!("fetching {package} {VERSION}"));
-    let unpacked = root.target().join("unpacked-onnxruntime");
-    unpack_wheel(root, &format!("{package}=={VERSION}"), &unpacked)?;
-    let mut found = false;
-    for entry in fs::read_dir(unpacked.join("onnxruntime/capi"))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // Execution providers are looked for beside the library, under their own names.
-        let target = if name.starts_with("libonnxruntime.so") {
-            "libonnxruntime.so"
-        } else {
-            &name
-        };
-        if name.starts_with("libonnxruntime") {
-            fs::copy(entry.path(), lib.join(target)).with_context(|| format!("{name} cannot be copied"))?;
-            found |= target == "libonnxruntime.so";
+/// What the library is to run on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// The CPU alone.
+    Cpu,
+    /// CUDA, and the CPU as well.
+    Gpu,
+}
+
+impl Device {
+    fn package(self) -> &'static str {
+        match self {
+            Self::Cpu => "onnxruntime",
+            Self::Gpu => "onnxruntime-gpu",
         }
     }
-    fs::remove_dir_all(&unpacked)?;
-    if !found {
-        bail!("the package {package} {VERSION} has no libonnxruntime.so for this system");
+}
+
+/// Puts the library in place.
+pub(crate) fn fetch(root: &Root, device: Device) -> Result<()> {
+    let lib = root.target().join("lib");
+    let made = [lib.join("libonnxruntime.so")];
+    let stamp = |device: Device| -> Result<_> {
+        let pin = pins::package(root, device.package())?;
+        Ok(root.stamp("onnxruntime", digest(&[&pin.text], &[])?))
+    };
+    // A library with CUDA serves on the CPU as well: what `setup --gpu` fetched stays.
+    if stamp(device)?.is_fresh(&made) || stamp(Device::Gpu)?.is_fresh(&made) {
+        return Ok(());
     }
-    stamp.write()
+    say(&format!("putting {} {VERSION} into target/lib", device.package()));
+    let entry = library(root, device, std::env::consts::ARCH)?;
+    copy_folder(entry.path(), &lib)?;
+    stamp(device)?.write(&made)
+}
+
+/// A folder with `libonnxruntime.so`, and its execution providers where it has some, for a processor: `x86_64` or `aarch64`.
+pub(crate) fn library(root: &Root, device: Device, machine: &str) -> Result<Entry> {
+    let package = device.package();
+    let key = digest(&[&pins::package(root, package)?.text, machine], &[])?;
+    Cache::of_user()?.entry("onnxruntime", &format!("{package}-{}", short(&key)), |dir| {
+        let unpacked = dir.join("unpacked");
+        unpack_wheel_of(root, package, machine, &unpacked)?;
+        for (from, name) in libraries(&unpacked.join("onnxruntime/capi"))? {
+            fs::rename(&from, dir.join(&name)).with_context(|| format!("{name} cannot be moved"))?;
+        }
+        if !dir.join("libonnxruntime.so").is_file() {
+            bail!("the package {package} {VERSION} has no libonnxruntime.so for {machine}");
+        }
+        Ok(fs::remove_dir_all(&unpacked)?)
+    })
+}
+
+/// The package's libraries, each with the name under which it is looked for.
+fn libraries(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)
+        .with_context(|| format!("{} cannot be read", folder.display()))?
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // Execution providers are looked for beside the library, under their own names.
+        if name.starts_with("libonnxruntime.so") {
+            found.push((entry.path(), "libonnxruntime.so".to_owned()));
+        } else if name.starts_with("libonnxruntime") {
+            found.push((entry.path(), name));
+        }
+    }
+    Ok(found)
 }

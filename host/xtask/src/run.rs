@@ -1,12 +1,19 @@
 //! Running programs: where, with what, and a readable error where one fails.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
+
+use crate::steps::say;
+
+/// Cargo's profile for the demo and the tests. Benches have their own.
+pub(crate) const PROFILE: &str = "quick";
 
 /// The project's folder.
 pub(crate) struct Root(PathBuf);
@@ -30,7 +37,17 @@ impl Root {
         self.0.join(path)
     }
 
-    /// Cargo's target folder: this program is in its `release`.
+    /// Where it is said of what something was made.
+    pub(crate) fn stamp(&self, name: &str, inputs: String) -> Stamp {
+        Stamp::new(self.target().join("stamps").join(name), inputs)
+    }
+
+    /// The host's binary, as the demo and the tests build it.
+    pub(crate) fn binary(&self) -> PathBuf {
+        self.target().join(PROFILE).join("selvedge")
+    }
+
+    /// Cargo's target folder: this program is in a profile's folder of it.
     pub(crate) fn target(&self) -> PathBuf {
         let own = std::env::current_exe().ok();
         let found = own
@@ -41,10 +58,9 @@ impl Root {
     }
 }
 
-/// Says what is being done.
-pub(crate) fn say(what: &str) {
-    eprintln!("xtask: {what}");
-}
+/// Begins of the variables that `cargo run` sets for this program. Some build scripts run again if one of them changes, and with them all
+/// that depends on their crates: with these, a build by hand and one from here would undo each other.
+const OWN_VARIABLES: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
 
 /// A program to run.
 pub(crate) struct Tool(Command);
@@ -56,7 +72,14 @@ pub(crate) fn cargo(root: &Root) -> Tool {
 
 impl Tool {
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
-        Self(Command::new(program))
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            let is_own = |begin: &str| name.as_encoded_bytes().starts_with(begin.as_bytes());
+            if OWN_VARIABLES.iter().any(|begin| is_own(begin)) {
+                command.env_remove(name);
+            }
+        }
+        Self(command)
     }
 
     pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
@@ -91,6 +114,27 @@ impl Tool {
         Ok(())
     }
 
+    /// Starts it. It reads nothing, so that it cannot wait for an answer that nobody gives.
+    pub(crate) fn spawn(mut self) -> Result<Child> {
+        self.0.stdin(Stdio::null());
+        let child = self.0.spawn();
+        child.with_context(|| format!("{} cannot be run", self.line()))
+    }
+
+    /// Runs it to its end. What it prints is thrown away, but for the reason where it fails; `purpose` is what failed then, since
+    /// the command line may be long.
+    pub(crate) fn run_for(mut self, purpose: &str) -> Result<()> {
+        let output = self.0.output();
+        let output = output.with_context(|| format!("{} cannot be run", self.line()))?;
+        if !output.status.success() {
+            bail!(
+                "{purpose} failed: {}",
+                reason(&String::from_utf8_lossy(&output.stderr))
+            );
+        }
+        Ok(())
+    }
+
     /// Whether it ran and succeeded; what it prints is thrown away.
     pub(crate) fn succeeds(mut self) -> bool {
         self.0.output().is_ok_and(|output| output.status.success())
@@ -103,11 +147,8 @@ impl Tool {
             .output()
             .with_context(|| format!("{} cannot be run", self.line()))?;
         if !output.status.success() {
-            bail!(
-                "{} failed: {}",
-                self.line(),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("{} failed: {}", self.line(), reason(&said));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
@@ -118,13 +159,46 @@ impl Tool {
         Err(error).with_context(|| format!("{} cannot be run", self.line()))
     }
 
-    fn line(&self) -> String {
+    /// The command line, for messages.
+    pub(crate) fn line(&self) -> String {
         let words = std::iter::once(self.0.get_program()).chain(self.0.get_args());
         words
             .map(|word| word.to_string_lossy())
             .collect::<Vec<_>>()
             .join(" ")
     }
+}
+
+/// The line of what a program said that tells why it failed: its first that begins as an error does, or its last.
+fn reason(said: &str) -> &str {
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| {
+        let start = line.get(..6).unwrap_or(line).to_ascii_lowercase();
+        start.starts_with("error") || start.starts_with("e: ")
+    };
+    let last = lines.clone().next_back().unwrap_or("it said nothing");
+    lines.find(is_error).unwrap_or(last)
+}
+
+/// Times that a fetch waits before it is tried again.
+const RETRIES_AFTER: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(9),
+];
+
+/// Runs what fetches, again where it fails: networks and registries have bad moments. `remedy` is for who sees it fail for good.
+pub(crate) fn fetch(remedy: &str, run: impl Fn() -> Result<()>) -> Result<()> {
+    for wait in RETRIES_AFTER {
+        match run() {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                say(&format!("{error:#}; trying again in {} s", wait.as_secs()));
+                std::thread::sleep(wait);
+            }
+        }
+    }
+    run().map_err(|error| anyhow!("{error:#}: {remedy}"))
 }
 
 /// `apt-get`, as root or by sudo.
@@ -163,41 +237,98 @@ pub(crate) fn apt_install(packages: &[&str], purpose: &str) -> Result<()> {
         .with_context(|| format!("{purpose} needs {list}: `apt-get install {list}` as root"))
 }
 
-/// Whether something was made from other inputs than these, or not at all: a stamp beside it says from which.
+/// Fetches the crates of a workspace for some targets; cargo checks each by the lock file's hash.
+pub(crate) fn fetch_crates(workspace: &Path, targets: &[&str]) -> Result<()> {
+    fetch(
+        "look after the network, and whether it reaches the registry",
+        || {
+            let cargo = Tool::new("cargo").current_dir(workspace);
+            let cargo = cargo.args(["fetch", "--locked", "--quiet"]);
+            cargo
+                .args(targets.iter().flat_map(|target| ["--target", target]))
+                .run_for("`cargo fetch`")
+        },
+    )
+}
+
+/// Says of what files were made, and how they were then. It is written last, so that what was interrupted is made again.
 pub(crate) struct Stamp {
     file: PathBuf,
     inputs: String,
 }
 
 impl Stamp {
-    /// A stamp in `file` of inputs: texts, and files by their contents.
-    pub(crate) fn new(file: PathBuf, texts: &[&str], files: &[PathBuf]) -> Result<Self> {
-        let mut hasher = Sha256::new();
-        for text in texts {
-            hasher.update(text);
-            hasher.update([0]);
-        }
-        for path in files {
-            let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-            hasher.update(Sha256::digest(bytes));
-        }
-        let inputs = hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Ok(Self { file, inputs })
+    /// A stamp in `file` of inputs, as `digest` tells them apart.
+    pub(crate) fn new(file: PathBuf, inputs: String) -> Self {
+        Self { file, inputs }
     }
 
-    /// Whether all of `made` are there and were made from these inputs.
+    /// Whether all of `made` are as they were written, from these inputs. They are not read: size and time tell.
     pub(crate) fn is_fresh(&self, made: &[PathBuf]) -> bool {
-        let same = std::fs::read_to_string(&self.file).is_ok_and(|inputs| inputs == self.inputs);
-        same && made.iter().all(|path| path.exists())
+        let found = std::fs::read_to_string(&self.file);
+        matches!((found, self.text(made)), (Ok(found), Ok(text)) if found == text)
     }
 
-    /// Says that it was made now.
-    pub(crate) fn write(&self) -> Result<()> {
-        std::fs::write(&self.file, &self.inputs)
+    /// Says that they were made now.
+    pub(crate) fn write(&self, made: &[PathBuf]) -> Result<()> {
+        if let Some(folder) = self.file.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("{} cannot be made", folder.display()))?;
+        }
+        std::fs::write(&self.file, self.text(made)?)
             .with_context(|| format!("{} cannot be written", self.file.display()))
+    }
+
+    fn text(&self, made: &[PathBuf]) -> Result<String> {
+        let mut text = format!("{}\n", self.inputs);
+        for path in made {
+            let meta = std::fs::metadata(path).with_context(|| format!("{} is missing", path.display()))?;
+            let time = (meta.mtime(), meta.mtime_nsec());
+            text += &format!("{} {} {} {}\n", path.display(), meta.len(), time.0, time.1);
+        }
+        Ok(text)
+    }
+}
+
+/// A hash of texts, and of files by their contents.
+pub(crate) fn digest(texts: &[&str], files: &[PathBuf]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for text in texts {
+        hasher.update(text);
+        hasher.update([0]);
+    }
+    for path in files {
+        let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        hasher.update(Sha256::digest(bytes));
+    }
+    let bytes = hasher.finalize();
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stamp, reason};
+
+    #[test]
+    fn the_reason_is_the_first_error() {
+        let pip = "WARNING: Retrying\nERROR: Could not find a version\nERROR: No matching distribution\n";
+        assert_eq!(reason(pip), "ERROR: Could not find a version");
+        assert_eq!(reason("Traceback:\nValueError: 3\n\n"), "ValueError: 3");
+        assert_eq!(reason(""), "it said nothing");
+    }
+
+    #[test]
+    fn a_stamp_sees_other_inputs_and_files_that_are_cut_or_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = [folder.path().join("made")];
+        let stamp = |inputs: &str| Stamp::new(folder.path().join("stamps/stamp"), inputs.to_owned());
+        assert!(!stamp("a").is_fresh(&made));
+        std::fs::write(&made[0], "whole").expect("written");
+        stamp("a").write(&made).expect("written");
+        assert!(stamp("a").is_fresh(&made) && !stamp("b").is_fresh(&made));
+        std::fs::write(&made[0], "who").expect("written");
+        assert!(!stamp("a").is_fresh(&made));
+        std::fs::remove_file(&made[0]).expect("removed");
+        assert!(!stamp("a").is_fresh(&made));
     }
 }

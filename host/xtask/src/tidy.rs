@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::run::{Root, say};
+use crate::run::Root;
+use crate::steps::say;
 
 /// What the top level shows.
 const TOP: [&str; 9] = [
@@ -62,7 +63,7 @@ const OWNERS: [(&str, &[&str]); 7] = [
 
 /// Checks them all.
 pub(crate) fn check(root: &Root) -> Result<()> {
-    say("tidy");
+    say("the rules that no compiler keeps");
     let found = findings(root.path())?;
     if found.is_empty() {
         Ok(())

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{Root, Stamp, Tool, apt_install, say};
+use crate::cache::{Cache, copy_folder};
+use crate::python::short;
+use crate::run::{Root, Tool, apt_install, digest};
+use crate::steps::say;
 
 /// What plugins are compiled for.
 pub(crate) const TARGET: &str = "wasm32-wasip2";
@@ -20,13 +23,16 @@ pub(crate) enum Compiler {
 }
 
 impl Compiler {
-    /// Finds a compiler, or gets one.
+    /// Finds a compiler, or gets one. One that is there is taken without asking anybody for a better one.
     pub(crate) fn find(root: &Root) -> Result<Self> {
         if std::env::var(CHOICE).is_ok_and(|choice| choice == "debian") {
             return debian(root);
         }
         if has_target() {
             return Ok(Self::Rustup);
+        }
+        if root.target().join(SYSROOT).is_dir() && Path::new(DEBIAN_RUSTC).exists() {
+            return debian(root);
         }
         say(&format!("asking rustup for {TARGET}"));
         if Tool::new("rustup").args(["target", "add", TARGET]).succeeds() && has_target() {
@@ -58,13 +64,21 @@ impl Compiler {
         }
     }
 
-    /// The compiler's own words about its version, for manifests.
+    /// The compiler's own words about itself, all lines of them.
     pub(crate) fn version(&self) -> Result<String> {
-        let program = match self {
+        Tool::new(self.program()).arg("-vV").output()
+    }
+
+    /// The first line of those words, for manifests.
+    pub(crate) fn name<'a>(&self, version: &'a str) -> &'a str {
+        version.lines().next().unwrap_or(self.program())
+    }
+
+    fn program(&self) -> &'static str {
+        match self {
             Self::Rustup => "rustc",
             Self::Debian { .. } => DEBIAN_RUSTC,
-        };
-        Tool::new(program).arg("--version").output()
+        }
     }
 }
 
@@ -75,6 +89,9 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// Debian's packages: a recent compiler, the sources of its standard library, and WASI's C library.
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "rust-web-src", "wasi-libc"];
+
+/// The sysroot's folder in cargo's target folder, and its kind in the cache.
+const SYSROOT: &str = "wasm-sysroot";
 
 /// Where `wasi-libc` puts the C library.
 const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
@@ -95,25 +112,50 @@ fn debian(root: &Root) -> Result<Compiler> {
         apt_install(&DEBIAN_PACKAGES, "plugins")?;
     }
     let host_sysroot = Tool::new("rustc").args(["--print", "sysroot"]).output()?;
-    let linkers = PathBuf::from(host_sysroot).join("lib/rustlib/x86_64-unknown-linux-gnu/bin");
+    let version = Tool::new("rustc").arg("-vV").output()?;
+    let host = host_triple(&version)?;
+    let linkers = PathBuf::from(host_sysroot)
+        .join("lib/rustlib")
+        .join(host)
+        .join("bin");
     if !linkers.join("rust-lld").exists() {
-        bail!("the host's toolchain has no rust-lld in {}", linkers.display());
+        bail!(
+            "the toolchain that builds the host has no rust-lld in {}: install it by rustup",
+            linkers.display()
+        );
     }
-    let sysroot = root.target().join("wasm-sysroot");
+    let sysroot = root.target().join(SYSROOT);
     let version = Tool::new(DEBIAN_RUSTC).arg("-vV").output()?;
-    fs::create_dir_all(&sysroot)?;
-    let stamp = Stamp::new(sysroot.join("stamp"), &[&version, TARGET], &[])?;
-    if !stamp.is_fresh(&[]) {
-        say("building the standard library for plugins (a minute, once)");
-        build_std(root, &sysroot, &linkers)?;
-        stamp.write()?;
+    let key = digest(&[&version, TARGET], &[])?;
+    let stamp = root.stamp(SYSROOT, key.clone());
+    let made = [sysroot
+        .join("lib/rustlib")
+        .join(TARGET)
+        .join("lib/self-contained/libc.a")];
+    if !stamp.is_fresh(&made) {
+        if sysroot.exists() {
+            fs::remove_dir_all(&sysroot)?;
+        }
+        let entry = Cache::of_user()?.entry(SYSROOT, short(&key), |dir| {
+            say("building the standard library for plugins (a minute)");
+            build_std(dir, &linkers)
+        })?;
+        copy_folder(entry.path(), &sysroot)?;
+        link_host_libraries(&sysroot, host_triple(&version)?)?;
+        stamp.write(&made)?;
     }
     Ok(Compiler::Debian { sysroot, linkers })
 }
 
+/// The platform that a compiler runs on, of its own words about itself.
+pub(crate) fn host_triple(version: &str) -> Result<&str> {
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.context("`rustc -vV` does not say which host it is for")
+}
+
 /// Builds `std` as a dependency of an empty library, and lays it out as a sysroot.
-fn build_std(root: &Root, sysroot: &Path, linkers: &Path) -> Result<()> {
-    let empty = root.target().join("wasm-std");
+fn build_std(sysroot: &Path, linkers: &Path) -> Result<()> {
+    let empty = sysroot.join("build");
     fs::create_dir_all(empty.join("src"))?;
     let manifest = "[package]\nname = \"empty\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[workspace]\n\n\
                     [profile.release]\npanic = \"abort\"\n";
@@ -137,9 +179,6 @@ fn build_std(root: &Root, sysroot: &Path, linkers: &Path) -> Result<()> {
         ])
         .run()?;
     let lib = sysroot.join("lib/rustlib").join(TARGET).join("lib");
-    if lib.exists() {
-        fs::remove_dir_all(&lib)?;
-    }
     fs::create_dir_all(lib.join("self-contained"))?;
     for entry in fs::read_dir(empty.join("target").join(TARGET).join("release/deps"))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -153,18 +192,12 @@ fn build_std(root: &Root, sysroot: &Path, linkers: &Path) -> Result<()> {
             fs::copy(entry.path(), lib.join("self-contained").join(name))?;
         }
     }
-    link_host_libraries(sysroot)?;
     Ok(fs::remove_dir_all(&empty)?)
 }
 
-/// Procedural macros run on this machine, so the sysroot has the host's libraries as well.
-fn link_host_libraries(sysroot: &Path) -> Result<()> {
-    let host = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu");
-    if host.is_symlink() {
-        fs::remove_file(&host)?;
-    }
-    Ok(std::os::unix::fs::symlink(
-        "/usr/lib/rustlib/x86_64-unknown-linux-gnu",
-        &host,
-    )?)
+/// Procedural macros run on this machine, so the sysroot has the libraries of Debian's compiler as well.
+fn link_host_libraries(sysroot: &Path, host: &str) -> Result<()> {
+    let link = sysroot.join("lib/rustlib").join(host);
+    std::os::unix::fs::symlink(Path::new("/usr/lib/rustlib").join(host), &link)
+        .with_context(|| format!("{} cannot be made", link.display()))
 }
