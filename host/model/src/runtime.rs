@@ -20,8 +20,8 @@ pub struct Runtime {
 impl Runtime {
     /// Loads the library. Blocks for some tens of milliseconds.
     ///
-    /// It is `asked` where that is given, else `ORT_DYLIB_PATH`, else `lib/libonnxruntime.so` beside the executable's folder
-    /// or one of the two above it, which is where `cargo xtask setup` and a system's packages put it.
+    /// It is `asked` where that is given, else `ORT_DYLIB_PATH`, else `lib/selvedge/libonnxruntime.so` or `lib/libonnxruntime.so`
+    /// in the executable's folder or one of the two above it, which is where our packages, `cargo xtask setup` and a system put it.
     ///
     /// # Errors
     ///
@@ -84,11 +84,28 @@ fn candidates() -> Vec<PathBuf> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
         return vec![path.into()];
     }
-    let executable = std::env::current_exe().unwrap_or_default();
-    executable
-        .ancestors()
-        .skip(1)
-        .take(3)
-        .map(|folder| folder.join("lib").join(LIBRARY))
+    beside(&std::env::current_exe().unwrap_or_default())
+}
+
+/// Where the library may lie, seen from the executable. What was installed with it goes before what a system has.
+fn beside(executable: &Path) -> Vec<PathBuf> {
+    let folders = executable.ancestors().skip(1).take(3);
+    folders
+        .flat_map(|folder| ["lib/selvedge", "lib"].map(|lib| folder.join(lib).join(LIBRARY)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installed_executable_finds_its_own_library_before_the_systems() {
+        let places = beside(Path::new("/usr/bin/selvedge"));
+        let place = |path: &str| places.iter().position(|place| place == Path::new(path));
+        let own = place("/usr/lib/selvedge/libonnxruntime.so").expect("the package's");
+        assert!(own < place("/usr/lib/libonnxruntime.so").expect("the system's"));
+        let built = beside(Path::new("/project/target/release/selvedge"));
+        assert!(built.contains(&PathBuf::from("/project/target/lib/libonnxruntime.so")));
+    }
 }

@@ -1,0 +1,82 @@
+//! The arguments of `cargo xtask dist`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+/// The arguments, for whoever gave wrong ones.
+const USAGE: &str = "\
+usage: cargo xtask dist [--target TRIPLE] [--binary FILE] [--plugins FOLDER] [--container] [--check] [--boot]
+
+  --target TRIPLE    the platform; default: this one
+  --binary FILE      a built binary with its debug information; default: it is built
+  --plugins FOLDER   built plugins; default: they are built
+  --container        an image besides, for which Debian's mmdebstrap and buildah are used
+  --check            installs each package into a clean root and has it serve, as a user who is not root
+  --boot             the same, and boots the clean system, with the .deb's service, by systemd-nspawn";
+
+/// What is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) target: Option<String>,
+    pub(super) binary: Option<PathBuf>,
+    pub(super) plugins: Option<PathBuf>,
+    pub(super) extras: Vec<Extra>,
+}
+
+/// What is done beside making packages.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Extra {
+    Container,
+    Check,
+    Boot,
+}
+
+impl Options {
+    pub(super) fn read(arguments: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(name) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .with_context(|| format!("{name} needs a value\n{USAGE}"))
+            };
+            match name.as_str() {
+                "--target" => options.target = Some(value()?.clone()),
+                "--binary" => options.binary = Some(value()?.into()),
+                "--plugins" => options.plugins = Some(value()?.into()),
+                "--container" => options.extras.push(Extra::Container),
+                "--help" => bail!("{USAGE}"),
+                "--check" => options.extras.push(Extra::Check),
+                "--boot" => options.extras.extend([Extra::Check, Extra::Boot]),
+                other => bail!("there is no `{other}`\n{USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Extra, Options};
+
+    fn read(arguments: &[&str]) -> anyhow::Result<Options> {
+        let owned: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
+        Options::read(&owned)
+    }
+
+    #[test]
+    fn reads_what_is_asked_for() {
+        let options = read(&["--check", "--target", "aarch64-unknown-linux-gnu"]).expect("well-formed");
+        assert_eq!(options.target.as_deref(), Some("aarch64-unknown-linux-gnu"));
+        assert_eq!(options.extras, [Extra::Check]);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        for wrong in [&["--targets"] as &[&str], &["--target"], &["x"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
