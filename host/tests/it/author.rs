@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::heavy::heavy;
 use crate::host::{root, run, selvedge};
 
 pub(crate) fn text(path: &Path) -> String {
@@ -50,6 +51,7 @@ impl Folder {
 
 #[test]
 fn the_standard_plugins_pass_their_cases_as_they_are() {
+    let _permit = heavy();
     for (plugin, cases) in [
         ("label", 10),
         ("redact", 5),
@@ -267,6 +269,7 @@ pub(crate) fn author(target: &Path, arguments: &[&str]) -> (i32, String) {
 
 #[test]
 fn a_new_plugin_of_each_stage_and_of_several_builds_and_passes_its_cases_as_it_stands() {
+    let _permit = heavy();
     let dir = tempfile::tempdir().expect("a folder");
     let into = text(dir.path());
     // Shared, so that what they have in common is compiled once.

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::{Map, Value};
 
+use crate::heavy::heavy;
 use crate::host::selvedge;
 
 /// Runs the binary as an author's shell would: exit code, and what was said.
@@ -149,6 +150,7 @@ fn raise_in_python(project: &Path) {
 
 #[test]
 fn a_new_plugin_in_javascript_of_each_stage_and_of_several_builds_and_passes_its_cases_as_it_stands() {
+    let _permit = heavy();
     let projects = Projects::new();
     let stages = [
         ("validate", 2),
@@ -174,6 +176,7 @@ fn a_new_plugin_in_javascript_of_each_stage_and_of_several_builds_and_passes_its
 
 #[test]
 fn new_plugins_in_python_build_and_pass_their_cases_as_they_stand() {
+    let _permit = heavy();
     let projects = Projects::new();
     let first = projects.make("python", "validate");
     build_and_test(&first, "componentize-py 0.25.1", ("", 2), &[]);

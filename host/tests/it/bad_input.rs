@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::client::head;
-use crate::host::{TestHost, demo, demo_config};
+use crate::host::{TestHost, classifier, demo};
+use crate::node::{CLASSIFY, EMBED, NodeConfig};
 
 fn embeddings_error(body: impl AsRef<[u8]>) -> (u16, serde_json::Value) {
     let answer = demo().client().post("/v1/embeddings", body);
@@ -40,7 +41,7 @@ fn a_wrong_type_is_told_with_the_input() {
 
 #[test]
 fn a_missing_field_is_told_as_fastapi_does() {
-    let answer = demo().client().post("/classify", r#"{"txt":"hello"}"#);
+    let answer = classifier().client().post("/classify", r#"{"txt":"hello"}"#);
     let entry = json!({
         "type": "missing", "loc": ["body", "text"], "msg": "Field required", "input": { "txt": "hello" },
     });
@@ -53,15 +54,18 @@ fn a_missing_field_is_told_as_fastapi_does() {
 #[test]
 fn an_empty_body_or_text_is_refused() {
     assert_eq!(
-        demo().client().post("/classify", "").problem()["type"],
+        classifier().client().post("/classify", "").problem()["type"],
         "json_invalid"
     );
     assert_eq!(
-        demo().client().post("/classify", r#"{"text":""}"#).problem()["type"],
+        classifier()
+            .client()
+            .post("/classify", r#"{"text":""}"#)
+            .problem()["type"],
         "string_too_short"
     );
     assert_eq!(
-        demo().client().post("/classify", "[]").problem()["type"],
+        classifier().client().post("/classify", "[]").problem()["type"],
         "dict_type"
     );
 }
@@ -113,7 +117,7 @@ fn a_body_nested_100_000_deep_is_refused() {
 fn a_body_that_is_not_utf8_is_refused() {
     let body = b"{\"text\":\"\xff\xfe\"}";
     assert_eq!(
-        demo().client().post("/classify", body).problem()["type"],
+        classifier().client().post("/classify", body).problem()["type"],
         "json_invalid"
     );
 }
@@ -133,7 +137,7 @@ fn an_unknown_path_or_method_is_told() {
 
 #[test]
 fn a_binary_content_type_is_415() {
-    let client = demo().client();
+    let client = classifier().client();
     let answer = client.send(
         "POST",
         "/classify",
@@ -216,7 +220,7 @@ fn a_validator_s_refusal_wears_openai_s_clothes_there() {
     let endpoint = format!(
         "\n[endpoints.strict]\nmodel = \"minilm\"\nplugins = [{{ use = \"json-schema\", config = {{ schema = {schema} }} }}]\n"
     );
-    let host = TestHost::start(&demo_config(&endpoint));
+    let host = NodeConfig::of(&[]).with(&endpoint).start();
     let answer = host
         .client()
         .post("/v1/embeddings", r#"{"model":"strict","input":"x"}"#);
@@ -300,7 +304,7 @@ fn a_whole_number_may_be_written_with_a_point() {
 #[test]
 fn a_problem_does_not_send_a_long_input_back() {
     let body = json!({ "other": "x".repeat(1 << 20) }).to_string();
-    let answer = demo().client().post("/classify", &body);
+    let answer = classifier().client().post("/classify", &body);
     assert_eq!(
         (answer.status, &answer.json()["detail"][0]["input"]),
         (422, &json!(null))
@@ -309,17 +313,15 @@ fn a_problem_does_not_send_a_long_input_back() {
 }
 
 /// A host that closes silent and slow connections soon.
-fn impatient() -> TestHost {
-    let config = demo_config("").replace(
-        "request_timeout = \"30s\"",
-        "request_timeout = \"600ms\"\nheader_timeout = \"300ms\"\nidle_timeout = \"500ms\"",
-    );
-    TestHost::start(&config)
+fn impatient(endpoint: &str) -> TestHost {
+    let times =
+        "server = { request_timeout = \"600ms\", header_timeout = \"300ms\", idle_timeout = \"500ms\" }";
+    NodeConfig::of(&[CLASSIFY, endpoint]).with(times).start()
 }
 
 #[test]
 fn a_connection_that_only_pings_is_idle() {
-    let host = impatient();
+    let host = impatient(CLASSIFY);
     let mut stream = host.client().connect();
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     stream
@@ -345,7 +347,7 @@ fn a_connection_that_only_pings_is_idle() {
 
 #[test]
 fn sockets_that_send_nothing_or_too_slowly_are_closed() {
-    let host = impatient();
+    let host = impatient(CLASSIFY);
     let openings: [&[u8]; 4] = [
         b"",
         b"PRI * HT",
@@ -376,7 +378,7 @@ fn sockets_that_send_nothing_or_too_slowly_are_closed() {
 
 #[test]
 fn a_body_that_does_not_come_is_408() {
-    let host = impatient();
+    let host = impatient(CLASSIFY);
     let mut stream = host.client().connect();
     stream
         .write_all(&head(
@@ -398,7 +400,7 @@ fn a_body_that_does_not_come_is_408() {
 
 #[test]
 fn a_request_that_takes_too_long_is_504() {
-    let host = impatient();
+    let host = impatient(EMBED);
     let body = json!({ "input": vec!["many words that take their time ".repeat(30); 512] }).to_string();
     let answer = host.client().post("/embed", body);
     assert_eq!((answer.status, &answer.json()["code"]), (504, &json!("timeout")));

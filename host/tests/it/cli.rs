@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::host::{demo_config, root, run, selvedge};
+use crate::host::{root, run, selvedge};
+use crate::node::{ASSISTANT, CLASSIFY, EMBED, NodeConfig, demo_text};
 
-/// Checks a configuration that is a changed copy of the demo's.
+/// Checks a configuration.
 fn check(config: &str) -> (i32, String) {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("node.toml");
@@ -15,17 +16,23 @@ fn check(config: &str) -> (i32, String) {
     (code, error)
 }
 
-fn refusal(from: &str, to: &str) -> String {
-    let config = demo_config("");
-    assert!(config.contains(from), "`{from}` is not in the demo");
-    let (code, error) = check(&config.replace(from, to));
+/// Why the demo's `classify` is refused with this besides.
+fn refusal(toml: &str) -> String {
+    let (code, error) = check(&NodeConfig::of(&[CLASSIFY]).with(toml).text());
     assert_eq!(code, 3, "{error}");
     error
 }
 
+/// The same with another configuration of one of its plugins.
+fn plugin_refusal(name: &str, config: &str) -> String {
+    refusal(&format!(
+        "endpoints.classify.plugins = [{{ use = \"{name}\", config = {config} }}]"
+    ))
+}
+
 #[test]
 fn the_demo_is_well() {
-    let (code, error) = check(&demo_config(""));
+    let (code, error) = check(&demo_text());
     assert_eq!(code, 0, "{error}");
     assert!(error.contains("all is well: 3 endpoints, 3 models"), "{error}");
 }
@@ -44,7 +51,8 @@ fn an_address_that_is_taken_is_1() {
     let address = taken.local_addr().expect("an address").to_string();
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("node.toml");
-    std::fs::write(&file, demo_config("").replace("127.0.0.1:0", &address)).expect("written");
+    let config = NodeConfig::of(&[CLASSIFY]).with(&format!("server.listen = \"{address}\""));
+    std::fs::write(&file, config.text()).expect("written");
     let (code, _, error) = run(&["serve", "--config", &file.to_string_lossy()]);
     assert_eq!(code, 1);
     assert!(
@@ -55,31 +63,29 @@ fn an_address_that_is_taken_is_1() {
 
 #[test]
 fn what_cannot_be_loaded_is_named_with_its_key() {
-    let spam = format!("path = \"{}/models/spam\"", root().display());
-    let error = refusal(&spam, "path = \"/nowhere/spam\"");
+    let error = refusal("models.spam.path = \"/nowhere/spam\"");
     assert!(
         error.contains("models.spam") && error.contains("/nowhere/spam/model.toml"),
         "{error}"
     );
 
-    let label = format!("{}/plugins/dist/label.wasm", root().display());
-    let error = refusal(&label, "/nowhere/label.wasm");
+    let error = refusal("plugins.label.path = \"/nowhere/label.wasm\"");
     assert!(
         error.contains("plugins.label.path: /nowhere/label.wasm"),
         "{error}"
     );
 
-    let wrong = format!("{}/models/spam/model.onnx", root().display());
-    let error = refusal(&label, &wrong);
+    let wrong = format!(
+        "plugins.label.path = \"{}/models/spam/model.onnx\"",
+        root().display()
+    );
+    let error = refusal(&wrong);
     assert!(
         error.contains("plugins.label") && error.contains("not WebAssembly"),
         "{error}"
     );
 
-    let error = refusal(
-        "[state]",
-        "[runtime]\nlibrary = \"/nowhere/libonnxruntime.so\"\n\n[state]",
-    );
+    let error = refusal("runtime.library = \"/nowhere/libonnxruntime.so\"");
     assert!(
         error.contains("runtime.library") && error.contains("/nowhere/libonnxruntime.so"),
         "{error}"
@@ -88,20 +94,17 @@ fn what_cannot_be_loaded_is_named_with_its_key() {
 
 #[test]
 fn a_plugin_s_configuration_is_checked_against_its_schema() {
-    let error = refusal("template = \"{{ text }}\"", "tmeplate = \"{{ text }}\"");
+    let error = plugin_refusal("prompt-template", "{ tmeplate = \"{{ text }}\" }");
     assert!(
         error.contains("endpoints.classify.plugins (`prompt-template`)") && error.contains("tmeplate"),
         "{error}"
     );
-    let error = refusal("template = \"{{ text }}\"", "template = \"{{ text \"");
+    let error = plugin_refusal("prompt-template", "{ template = \"{{ text \" }");
     assert!(
         error.contains("bad-config") && error.contains("template `text`"),
         "{error}"
     );
-    let error = refusal(
-        "type = \"string\", minLength = 1 } } } } },\n  # Template",
-        "type = \"strnig\" } } } } },\n  # Template",
-    );
+    let error = plugin_refusal("json-schema", "{ schema = { type = \"strnig\" } }");
     assert!(
         error.contains("json-schema") && error.contains("not a JSON Schema"),
         "{error}"
@@ -175,10 +178,8 @@ fn a_reader_who_leaves_early_ends_a_command_quietly() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("node.toml");
     let state = dir.path().join("state");
-    let config = demo_config("");
-    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
-    let config = config.replace(&*shared.to_string_lossy(), &state.to_string_lossy());
-    std::fs::write(&file, config).expect("written");
+    let config = NodeConfig::of(&[ASSISTANT, CLASSIFY, EMBED]).in_state(&state);
+    std::fs::write(&file, config.text()).expect("written");
     let (file, into) = (file.to_string_lossy(), dir.path().to_string_lossy());
     let plugins = root().join("plugins");
     let (label, cases) = (plugins.join("dist/label.wasm"), plugins.join("label"));

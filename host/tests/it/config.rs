@@ -74,6 +74,7 @@ fn the_reference_names_every_key() {
         "[server]\nzzz = 1",
         "[server.tls]\nzzz = 1",
         "[server.cors]\nzzz = 1",
+        "[server.unix_socket]\nzzz = 1",
         "[admin]\nzzz = 1",
         "[auth]\nzzz = 1",
         "[auth.jwt]\nzzz = 1",

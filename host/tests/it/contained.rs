@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::host::{TestHost, demo_config, root};
 use crate::hostile::innocent::beside;
+use crate::node::{CLASSIFY, NodeConfig};
 
 /// An endpoint `/NAME` whose validator does a deed in `stage`.
 fn endpoint(name: &str, stage: &str, deed: &str) -> String {
@@ -12,11 +12,12 @@ fn endpoint(name: &str, stage: &str, deed: &str) -> String {
     )
 }
 
-fn hostile_plugin() -> String {
-    format!(
-        "\n[plugins.hostile]\npath = \"{}/plugins/dist/hostile.wasm\"\nlimits = {{ configure_time = \"300ms\" }}\n",
-        root().display()
-    )
+/// The demo's `classify` and these endpoints of the hostile plugin.
+fn hostile(endpoints: &str) -> NodeConfig {
+    NodeConfig::of(&[CLASSIFY])
+        .with_plugin("hostile")
+        .with("plugins.hostile.limits.configure_time = \"300ms\"")
+        .with(endpoints)
 }
 
 #[test]
@@ -36,7 +37,7 @@ fn each_deed_ends_its_request_with_a_502_that_names_the_plugin_while_others_are_
         .iter()
         .map(|(deed, _)| endpoint(deed, "validate", deed))
         .collect();
-    let host = TestHost::start(&demo_config(&(hostile_plugin() + &endpoints)));
+    let host = hostile(&endpoints).start();
     let innocent = || assert_eq!(host.client().post("/classify", r#"{"text":"hello"}"#).status, 200);
     for (deed, code) in deeds.iter().chain(&deeds) {
         let attack = || host.client().post(&format!("/{deed}"), r#"{"text":"x"}"#);
@@ -67,8 +68,8 @@ fn what_a_plugin_logs_is_bounded_and_cannot_forge_a_line() {
     let endpoints =
         endpoint("forge", "validate", "log-forge") + &endpoint("flood", "validate", "print-flood");
     // On a busy machine a flood takes longer than a call may by default.
-    let plugin = hostile_plugin().replace("limits = {", "limits = { time = \"5s\", wall_time = \"20s\",");
-    let host = TestHost::start(&demo_config(&(plugin + &endpoints)));
+    let limits = "plugins.hostile.limits = { time = \"5s\", wall_time = \"20s\" }";
+    let host = hostile(&endpoints).with(limits).start();
     assert_eq!(host.client().post("/forge", r#"{"text":"hello"}"#).status, 200);
     assert_eq!(host.client().post("/flood", r#"{"text":"hello"}"#).status, 200);
     host.terminate();
@@ -88,7 +89,7 @@ fn what_a_plugin_logs_is_bounded_and_cannot_forge_a_line() {
 #[test]
 fn a_plugin_that_cannot_be_loaded_breaks_its_own_endpoint_alone() {
     let broken = endpoint("looping", "configure", "loop") + &endpoint("failing", "configure", "fail");
-    let host = TestHost::start(&demo_config(&(hostile_plugin() + &broken)));
+    let host = hostile(&broken).start();
     assert_eq!(host.client().post("/classify", r#"{"text":"hello"}"#).status, 200);
     let answer = host.client().post("/failing", "{}");
     assert_eq!(
@@ -107,14 +108,15 @@ fn a_plugin_that_cannot_be_loaded_breaks_its_own_endpoint_alone() {
 
 #[test]
 fn a_post_processor_may_be_skipped_and_a_validator_may_not() {
-    let plugins = |on_error: &str| {
+    let endpoint = |on_error: &str| {
         format!(
-            "\n[endpoints.lenient]\npath = \"/lenient\"\nmodel = \"minilm\"\nplugins = [{{ use = \"label\", on_error = \"{on_error}\" }}]\n"
+            "[endpoints.{on_error}]\npath = \"/{on_error}\"\nmodel = \"minilm\"\nplugins = [{{ use = \"label\", on_error = \"{on_error}\" }}]\n"
         )
     };
     // `label` fails on a model that makes embeddings.
-    let host = TestHost::start(&demo_config(&plugins("skip")));
-    let answer = host.client().post("/lenient", r#"{"text":"a"}"#);
+    let config = NodeConfig::of(&[]).with(&(endpoint("skip") + &endpoint("fail")));
+    let host = config.start();
+    let answer = host.client().post("/skip", r#"{"text":"a"}"#);
     assert_eq!(
         (
             answer.status,
@@ -122,7 +124,5 @@ fn a_post_processor_may_be_skipped_and_a_validator_may_not() {
         ),
         (200, Some(1))
     );
-    drop(host);
-    let host = TestHost::start(&demo_config(&plugins("fail")));
-    assert_eq!(host.client().post("/lenient", r#"{"text":"a"}"#).status, 502);
+    assert_eq!(host.client().post("/fail", r#"{"text":"a"}"#).status, 502);
 }

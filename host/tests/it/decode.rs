@@ -6,7 +6,8 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::generate::{agrees, deaf_stream, eventually, load, send};
-use crate::host::{TestHost, demo_config, kept, root};
+use crate::host::{TestHost, kept};
+use crate::node::{ASSISTANT, NodeConfig};
 
 /// Patterns by their endpoints, each with what would not come by itself.
 const PATTERNS: [(&str, &str); 6] = [
@@ -32,23 +33,21 @@ fn attached(pattern: &str) -> String {
 /// One that keeps a model busy.
 const LONG: (&str, &str) = ("long", r"([a-f]{1,3}-){600,700}z");
 
-/// The demo with an endpoint for each pattern.
-fn config() -> String {
-    let path = root().join("plugins/dist/decode-regex.wasm");
-    let mut config = demo_config(&format!(
-        "\n[plugins.decode-regex]\npath = \"{}\"\n",
-        path.display()
-    ));
-    for (name, pattern) in PATTERNS.into_iter().chain([LONG]) {
-        config += &endpoint(name, &attached(pattern));
-    }
+/// A node with an endpoint for each of these patterns, and the demo's.
+fn config(patterns: &[(&str, &str)]) -> NodeConfig {
+    let endpoints = patterns
+        .iter()
+        .map(|(name, pattern)| endpoint(name, &attached(pattern)));
     // On a machine that is busy with other tests, hundreds of tokens take long.
-    config.replace("request_timeout = \"30s\"", "request_timeout = \"300s\"")
+    NodeConfig::of(&[ASSISTANT])
+        .with_plugin("decode-regex")
+        .with(&endpoints.collect::<String>())
+        .with("server.request_timeout = \"300s\"")
 }
 
 fn host() -> &'static TestHost {
     static HOST: OnceLock<TestHost> = OnceLock::new();
-    HOST.get_or_init(|| kept(config()))
+    HOST.get_or_init(|| kept(&config(&PATTERNS)))
 }
 
 fn body(model: &str, seed: usize, extra: &Value) -> String {
@@ -257,7 +256,7 @@ fn a_structure_besides_is_refused_by_name() {
 
 #[test]
 fn a_client_that_leaves_frees_slot_and_instance() {
-    let host = TestHost::start(&config().replace("slots = 8", "slots = 1"));
+    let host = config(&[LONG]).with("models.smollm2.generate.slots = 1").start();
     let instances = || host.client().get("/readyz").json()["sandbox"]["instances"].as_u64();
     for stream in [true, false] {
         let long = body("long", 1, &json!({ "stream": stream, "max_tokens": 1500 }));
@@ -275,7 +274,7 @@ fn a_client_that_leaves_frees_slot_and_instance() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_keeps_no_row_waiting() {
-    let host = TestHost::start(&config());
+    let host = config(&[LONG]).start();
     let long = body("long", 1, &json!({ "stream": true, "max_tokens": 120 }));
     let local = tokio::task::LocalSet::new();
     let _answer = local.run_until(deaf_stream(host.address(), long)).await;

@@ -3,23 +3,27 @@
 use serde_json::{Value, json};
 
 use crate::generate::{agrees, eventually, load};
-use crate::host::{TestHost, demo_config, root};
+use crate::host::TestHost;
+use crate::node::{ASSISTANT, NodeConfig};
 
-/// The demo with the hostile plugin on an endpoint of its own.
-fn config(deed: &str, tokens: &[u32]) -> String {
-    let path = root().join("plugins/dist/hostile-decode.wasm");
-    demo_config(&format!(
-        r#"
-[plugins.hostile]
-path = "{}"
-limits = {{ wall_time = "5s" }}
+/// What the plugin is to do, under the name of its endpoint.
+fn attached(deed: &str, tokens: &[u32]) -> String {
+    format!("{{ use = \"hostile-decode\", config = {{ next = \"{deed}\", tokens = {tokens:?} }} }}")
+}
 
-[endpoints.hostile]
-model = "smollm2"
-plugins = [{{ use = "hostile", config = {{ next = "{deed}", tokens = {tokens:?} }} }}]
-"#,
-        path.display()
-    ))
+fn endpoint(name: &str, model: &str, plugins: &str) -> String {
+    format!("[endpoints.{name}]\nmodel = \"{model}\"\nplugins = [{plugins}]\n")
+}
+
+/// The demo's `assistant`, and an endpoint for each deed of the hostile plugin.
+fn config(deeds: &[&str], tokens: &[u32]) -> NodeConfig {
+    let endpoints = deeds
+        .iter()
+        .map(|deed| endpoint(deed, "smollm2", &attached(deed, tokens)));
+    NodeConfig::of(&[ASSISTANT])
+        .with_plugin("hostile-decode")
+        .with("plugins.hostile-decode.limits.wall_time = \"5s\"")
+        .with(&endpoints.collect::<String>())
 }
 
 fn ask(model: &str, extra: Value) -> String {
@@ -35,7 +39,7 @@ fn ask(model: &str, extra: Value) -> String {
 
 #[test]
 fn each_deed_ends_its_own_answer_with_its_code_and_nobody_elses() {
-    for (deed, code) in [
+    let deeds = [
         ("loop", "plugin-time-limit"),
         ("trap", "plugin-trap"),
         ("memory-bomb", "plugin-memory-limit"),
@@ -44,16 +48,17 @@ fn each_deed_ends_its_own_answer_with_its_code_and_nobody_elses() {
         ("short-mask", "plugin-bad-mask"),
         ("bad-forced", "plugin-bad-token"),
         ("bad-bias", "plugin-bad-bias"),
-    ] {
-        let host = TestHost::start(&config(deed, &[]));
-        let client = host.client();
-        let alone = client
-            .post("/v1/chat/completions", ask("assistant", json!({})))
-            .json();
+    ];
+    let host = config(&deeds.map(|(deed, _)| deed), &[]).start();
+    let client = host.client();
+    let alone = client
+        .post("/v1/chat/completions", ask("assistant", json!({})))
+        .json();
+    for (deed, code) in deeds {
         let (attacked, others) = std::thread::scope(|scope| {
             let attack = std::thread::Builder::new();
             let attack = attack.spawn_scoped(scope, || {
-                let body = ask("hostile", json!({ "stream": true, "max_tokens": 500 }));
+                let body = ask(deed, json!({ "stream": true, "max_tokens": 500 }));
                 host.client().post("/v1/chat/completions", body)
             });
             let other = client
@@ -69,7 +74,7 @@ fn each_deed_ends_its_own_answer_with_its_code_and_nobody_elses() {
         let text = String::from_utf8(attacked.body).expect("UTF-8");
         assert_eq!(attacked.status, 200, "two tokens came before it: {text}");
         assert!(text.contains(code) && !text.contains("[DONE]"), "{deed}: {text}");
-        let whole = client.post("/v1/chat/completions", ask("hostile", json!({})));
+        let whole = client.post("/v1/chat/completions", ask(deed, json!({})));
         assert_eq!(
             (whole.status, &whole.json()["error"]["code"]),
             (502, &json!(code)),
@@ -81,7 +86,7 @@ fn each_deed_ends_its_own_answer_with_its_code_and_nobody_elses() {
         let failures = counted
             .lines()
             .filter(|line| line.starts_with("selvedge_plugin_failures_total"))
-            .find(|line| line.contains(code) && line.contains("plugin=\"hostile\""));
+            .find(|line| line.contains(code) && line.contains("plugin=\"hostile-decode\""));
         assert!(
             failures.is_some_and(|line| line.ends_with(" 2")),
             "{deed}: {failures:?}"
@@ -91,8 +96,8 @@ fn each_deed_ends_its_own_answer_with_its_code_and_nobody_elses() {
 
 #[test]
 fn one_that_fails_before_the_first_word_has_a_status_of_its_own() {
-    let host = TestHost::start(&config("loop-in-open", &[]));
-    let body = ask("hostile", json!({ "stream": true }));
+    let host = config(&["loop-in-open"], &[]).start();
+    let body = ask("loop-in-open", json!({ "stream": true }));
     let answer = host.client().post("/v1/chat/completions", body);
     assert_eq!(
         (answer.status, &answer.json()["error"]["code"]),
@@ -102,10 +107,10 @@ fn one_that_fails_before_the_first_word_has_a_status_of_its_own() {
 
 #[test]
 fn a_slow_one_is_waited_for_and_the_others_write_on() {
-    let time = "wall_time = \"5s\"";
-    let host = TestHost::start(&config("slow", &[]).replace(time, "wall_time = \"20s\", time = \"10s\""));
+    let limits = "plugins.hostile-decode.limits = { wall_time = \"20s\", time = \"10s\" }";
+    let host = config(&["slow"], &[]).with(limits).start();
     let free = ask("assistant", json!({ "max_tokens": 40 }));
-    let held = ask("hostile", json!({ "max_tokens": 40 }));
+    let held = ask("slow", json!({ "max_tokens": 40 }));
     let text = |answer: &Value| answer["choices"][0]["message"]["content"].to_string();
     let alone = host.client().post("/v1/chat/completions", &free).json();
     std::thread::scope(|scope| {
@@ -127,14 +132,15 @@ fn a_slow_one_is_waited_for_and_the_others_write_on() {
 
 #[test]
 fn a_text_can_be_stopped_before_it_begins_and_forced_to_its_end() {
-    for (deed, max, finish, count) in [
+    let deeds = [
         ("stop-first", 12, "stop", 0),
         ("stop", 12, "stop", 2),
         ("force-end", 12, "stop", 3),
         ("force-forever", 30, "length", 30),
-    ] {
-        let host = TestHost::start(&config(deed, &[]));
-        let body = ask("hostile", json!({ "max_tokens": max }));
+    ];
+    let host = config(&deeds.map(|(deed, ..)| deed), &[]).start();
+    for (deed, max, finish, count) in deeds {
+        let body = ask(deed, json!({ "max_tokens": max }));
         let answer = host.client().post("/v1/chat/completions", body).json();
         let found = (
             &answer["choices"][0]["finish_reason"],
@@ -148,69 +154,52 @@ fn a_text_can_be_stopped_before_it_begins_and_forced_to_its_end() {
 fn what_is_forced_or_favoured_is_written() {
     // The token ` we`, whatever the model thinks of it.
     const WE: u32 = 392;
+    let host = config(&["force", "bias"], &[WE, WE]).start();
     for (deed, max, expected) in [("force", 12, " we we"), ("bias", 3, " we we we")] {
-        let host = TestHost::start(&config(deed, &[WE, WE]));
-        let body = ask("hostile", json!({ "max_tokens": max, "temperature": 1 }));
+        let body = ask(deed, json!({ "max_tokens": max, "temperature": 1 }));
         let answer = host.client().post("/v1/chat/completions", body).json();
         assert_eq!(answer["choices"][0]["message"]["content"], expected, "{deed}");
     }
 }
 
-/// Why the endpoint of a configuration is not there.
-fn refused(config: &str) -> String {
-    let host = TestHost::start(config);
-    host.client().get("/readyz").json().to_string()
+/// Why an endpoint of a node is not there.
+fn refused(host: &TestHost, endpoint: &str) -> String {
+    let ready = host.client().get("/readyz").json();
+    let endpoints = ready["endpoints"].as_array().expect("a list");
+    let found = endpoints.iter().find(|found| found["name"] == endpoint);
+    found.expect("it is told").to_string()
 }
 
 #[test]
 fn a_configuration_that_cannot_work_is_refused_with_the_reason() {
-    let one = config("pass", &[]);
-    let attached = r#"{ use = "hostile", config = { next = "pass", tokens = [] } }"#;
-    assert!(one.contains(attached));
-    let twice = refused(&one.replace(attached, &format!("{attached}, {attached}")));
-    assert!(
-        twice.contains("`hostile` decides already which tokens may come"),
-        "{twice}"
-    );
-    let skipped = attached.replace("use =", "on_error = \"skip\", use =");
-    let skipped = refused(&one.replace(attached, &skipped));
-    assert!(
-        skipped.contains("is not for a plugin that decides tokens"),
-        "{skipped}"
-    );
-    let encoder = one.replace(
-        "[endpoints.hostile]\nmodel = \"smollm2\"",
-        "[endpoints.hostile]\nmodel = \"minilm\"",
-    );
-    assert_ne!(encoder, one);
-    let encoder = refused(&encoder);
-    assert!(
-        encoder.contains("one of this node that generates text"),
-        "{encoder}"
-    );
-    let far = r#"
-[models.far]
-upstream = { kind = "openai", url = "http://127.0.0.1:9", model = "x" }
-"#;
-    let far = one.replace(
-        "[endpoints.hostile]\nmodel = \"smollm2\"",
-        "[endpoints.hostile]\nmodel = \"far\"",
-    ) + far;
-    let far = refused(&far);
-    assert!(far.contains("one of this node that generates text"), "{far}");
-    let path = root()
-        .join("plugins/dist/decode-regex.wasm")
-        .display()
-        .to_string();
-    let pattern = one
-        .replace(
-            &root()
-                .join("plugins/dist/hostile-decode.wasm")
-                .display()
-                .to_string(),
-            &path,
-        )
-        .replace("next = \"pass\", tokens = []", "pattern = \"(\"");
-    let pattern = refused(&pattern);
-    assert!(pattern.contains("unclosed group"), "{pattern}");
+    let pass = attached("pass", &[]);
+    let skipped = pass.replace("use =", "on_error = \"skip\", use =");
+    let far = "[models.far]\nupstream = { kind = \"openai\", url = \"http://127.0.0.1:9\", model = \"x\" }\n";
+    let pattern = "{ use = \"decode-regex\", config = { pattern = \"(\" } }";
+    let endpoints = [
+        endpoint("twice", "smollm2", &format!("{pass}, {pass}")),
+        endpoint("skipped", "smollm2", &skipped),
+        endpoint("encoder", "minilm", &pass),
+        endpoint("far", "far", &pass),
+        endpoint("pattern", "smollm2", pattern),
+        endpoint("works", "smollm2", &pass),
+    ];
+    let host = config(&[], &[])
+        .with_plugin("decode-regex")
+        .with(far)
+        .with(&endpoints.concat())
+        .start();
+    for (name, reason) in [
+        ("twice", "`hostile-decode` decides already which tokens may come"),
+        ("skipped", "is not for a plugin that decides tokens"),
+        ("encoder", "one of this node that generates text"),
+        ("far", "one of this node that generates text"),
+        ("pattern", "unclosed group"),
+    ] {
+        let told = refused(&host, name);
+        assert!(told.contains(reason), "{name}: {told}");
+    }
+    let body = ask("works", json!({ "max_tokens": 1 }));
+    let answer = host.client().post("/v1/chat/completions", body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }

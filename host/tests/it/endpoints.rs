@@ -4,20 +4,20 @@ use base64::Engine;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 
-use crate::host::demo;
+use crate::host::{alone, classifier, demo};
 
 const SPAM: &str = "WINNER!! Claim your free prize now, call 09061701461";
 
 #[test]
 fn classifies_on_its_own_path() {
-    let answer = demo()
+    let answer = classifier()
         .client()
         .post("/classify", json!({ "text": SPAM }).to_string());
     assert_eq!(answer.status, 200);
     let body = answer.json();
     assert_eq!(body["label"], "SPAM");
     assert!(body["score"].as_f64().is_some_and(|score| score > 0.9), "{body}");
-    let ham = demo()
+    let ham = classifier()
         .client()
         .post("/classify", r#"{"text":"Can you pick up milk on the way home?"}"#)
         .json();
@@ -26,7 +26,8 @@ fn classifies_on_its_own_path() {
 
 #[test]
 fn embeds_on_its_own_path_and_as_openai_does_alike() {
-    let client = demo().client();
+    let (_guard, host) = alone();
+    let client = host.client();
     let own = client.post("/embed", r#"{"input":["a text","another"]}"#).json();
     let openai = client
         .post(
@@ -49,7 +50,8 @@ fn embeds_on_its_own_path_and_as_openai_does_alike() {
 
 #[test]
 fn writes_base64_where_asked() {
-    let client = demo().client();
+    let (_guard, host) = alone();
+    let client = host.client();
     let floats = client
         .post(
             "/v1/embeddings",
@@ -88,7 +90,8 @@ fn shortens_to_the_dimensions_asked_for_and_scales_again() {
 
 #[test]
 fn takes_token_ids_past_the_tokenizer() {
-    let client = demo().client();
+    let (_guard, host) = alone();
+    let client = host.client();
     let tokens = r#"{"model":"embed","input":[[101,7592,2088,102]]}"#;
     let by_tokens = client.post("/v1/embeddings", tokens).json();
     let by_text = client
@@ -142,7 +145,7 @@ fn says_that_it_lives_and_what_is_ready() {
 
 #[test]
 fn every_answer_has_a_request_id_and_a_sane_one_is_kept() {
-    let client = demo().client();
+    let client = classifier().client();
     let given = client.send("GET", "/healthz", &[("x-request-id", "abc-123")], b"");
     assert_eq!(given.header("x-request-id"), Some("abc-123"));
     let (one, other) = (client.get("/nowhere"), client.get("/nowhere"));
@@ -158,7 +161,7 @@ fn every_answer_has_a_request_id_and_a_sane_one_is_kept() {
 
 #[tokio::test]
 async fn speaks_http2_by_prior_knowledge_with_many_requests_on_one_connection() {
-    let stream = tokio::net::TcpStream::connect(demo().address())
+    let stream = tokio::net::TcpStream::connect(classifier().address())
         .await
         .expect("the host listens");
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));

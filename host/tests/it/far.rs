@@ -1,16 +1,14 @@
-//! The other servers that the tests talk to through a node: llama.cpp's, and ones that do what no server should.
+//! The other servers that the tests talk to through a node: ones that pass on what they hear, and ones that do what no server should.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::client::Client;
-use crate::host::{TestHost, root};
+use crate::host::TestHost;
 
 /// A node whose endpoints are other servers: each an endpoint's name with its `upstream`.
 pub(crate) fn proxy(upstreams: &[(&str, String)]) -> TestHost {
@@ -58,69 +56,6 @@ pub(crate) fn streamed(host: &TestHost, body: &str) -> (String, String) {
             .to_owned()
     });
     (text.collect(), raw)
-}
-
-/// llama.cpp's server, on the same weights as `models/smollm2`.
-pub(crate) struct LlamaCpp(Child, pub(crate) SocketAddr);
-
-impl LlamaCpp {
-    pub(crate) fn start() -> Self {
-        let target = root().join("target");
-        let python = std::env::var_os("SELVEDGE_TEST_LLAMA")
-            .map_or_else(|| target.join("venv-llama/bin/python"), Into::into);
-        let gguf = std::env::var_os("SELVEDGE_TEST_GGUF")
-            .map_or_else(|| target.join("models/smollm2.gguf"), Into::into);
-        let mut child = Command::new(&python)
-            .args([
-                "-m",
-                "llama_cpp.server",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                "0",
-                "--n_ctx",
-                "512",
-                "--n_threads",
-                "2",
-            ])
-            .args(["--model_alias", "smollm2", "--model"])
-            .arg(&gguf)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", python.display()));
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let mut seen = String::new();
-        let address = loop {
-            let Some(Ok(line)) = lines.next() else {
-                panic!("llama.cpp's server ended:\n{seen}")
-            };
-            seen += &format!("{line}\n");
-            if let Some((_, rest)) = line.split_once("running on http://") {
-                let address = rest.split(' ').next().unwrap_or_default();
-                break address.parse().expect("an address");
-            }
-        };
-        let drain = std::thread::Builder::new().spawn(move || lines.for_each(drop));
-        drain.expect("a thread");
-        Self(child, address)
-    }
-
-    /// Its own answer to a chat, with no node between.
-    pub(crate) fn chat(&self, body: &str) -> Value {
-        let mut stream = Client::new(self.1).begin("/v1/chat/completions", body);
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
-    }
-}
-
-impl Drop for LlamaCpp {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }
 
 /// A server that does what it is told with each connection, given its number; it reads a request first.

@@ -7,15 +7,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::generate::eventually;
-use crate::host::{TestHost, demo_config, root};
+use crate::host::root;
+use crate::node::NodeConfig;
 
-fn config(version: &str, state: &Path) -> String {
+/// Endpoints with the plugins of a version, and a state folder of their own.
+fn config(version: &str, endpoints: &str, state: &Path) -> NodeConfig {
     let root = root();
-    let demo = demo_config("").replace(
-        &format!("{}/state", env!("CARGO_TARGET_TMPDIR")),
-        &state.display().to_string(),
-    );
-    demo + &format!(
+    let plugins = format!(
         r#"
 [models.tensors]
 path = "{root}/models/minilm-tensor"
@@ -25,27 +23,34 @@ limits = {{ time = "2s", wall_time = "20s", inference_time = "10s" }}
 allow = {{ headers = ["x-veteran", "authorization"], secrets = {{ veteran = "a value" }}, models = ["spam", "minilm", "tensors"], kv = ["veteran"], journals = ["veteran"], bodies = true }}
 [plugins.veteran-stream]
 path = "{root}/host/tests/frozen/{version}/veteran-stream.wasm"
+"#,
+        root = root.display(),
+    );
+    NodeConfig::of(&[]).with(&plugins).with(endpoints).in_state(state)
+}
+
+const OLD: &str = r#"
 [endpoints.old]
 path = "/old"
 model = "spam"
-plugins = [{{ use = "veteran", config = {{ classifier = "spam", embedder = "minilm", tensors = "tensors" }} }}]
+plugins = [{ use = "veteran", config = { classifier = "spam", embedder = "minilm", tensors = "tensors" } }]
+"#;
+
+const OLD_FORM_AND_STREAM: &str = r#"
 [endpoints.old-form]
 path = "/old-form"
 model = "spam"
-uploads = {{ files = ["file"] }}
-plugins = [{{ use = "veteran", config = {{}} }}]
+uploads = { files = ["file"] }
+plugins = [{ use = "veteran", config = {} }]
 [endpoints.old-stream]
 path = "/old-stream"
 model = "smollm2"
 stream = true
 plugins = [
-  {{ use = "prompt-template", config = {{ template = "{{{{ text }}}}" }} }},
-  {{ use = "veteran-stream", config = {{ mark = "seen" }} }},
+  { use = "prompt-template", config = { template = "{{ text }}" } },
+  { use = "veteran-stream", config = { mark = "seen" } },
 ]
-"#,
-        root = root.display(),
-    )
-}
+"#;
 
 /// What the observer wrote, a line an event.
 fn observed(state: &Path) -> Vec<Value> {
@@ -99,7 +104,7 @@ fn check_told(told: &Value) {
 #[test]
 fn a_plugin_of_0_1_0_has_every_stage_and_every_import() {
     let state = tempfile::tempdir().expect("a folder");
-    let host = TestHost::start(&config("0.1.0", state.path()));
+    let host = config("0.1.0", OLD, state.path()).start();
     let client = host.client();
     let headers = [
         ("content-type", "application/json"),
@@ -158,7 +163,7 @@ fn a_plugin_of_0_1_0_has_every_stage_and_every_import() {
 #[test]
 fn a_plugin_of_0_1_0_reads_forms_and_writes_streams() {
     let state = tempfile::tempdir().expect("a folder");
-    let host = TestHost::start(&config("0.1.0", state.path()));
+    let host = config("0.1.0", OLD_FORM_AND_STREAM, state.path()).start();
     let client = host.client();
     let form = "--b\r\ncontent-disposition: form-data; name=\"text\"\r\n\r\nhello\r\n\
         --b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.png\"\r\ncontent-type: image/png\r\n\r\nPNG\r\n--b--\r\n";

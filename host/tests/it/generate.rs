@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::host::{TestHost, demo, demo_config};
+use crate::host::{TestHost, alone, demo};
+use crate::node::{ASSISTANT, CLASSIFY, NodeConfig};
 
 fn ask(extra: Value) -> String {
     let mut body = json!({
@@ -78,7 +79,8 @@ fn a_stream_is_events_of_chunks_and_ends_with_done() {
 
 #[test]
 fn generates_on_its_own_path_whole_and_as_events() {
-    let client = demo().client();
+    let (_guard, host) = alone();
+    let client = host.client();
     let whole = client.post("/assistant", ask(json!({}))).json();
     assert_eq!(whole["usage"]["completion_tokens"], 12);
     let body =
@@ -103,7 +105,8 @@ fn generates_on_its_own_path_whole_and_as_events() {
 
 #[test]
 fn a_client_that_leaves_frees_its_slot_whole_or_streamed_queued_or_running() {
-    let host = TestHost::start(&demo_config("").replace("slots = 8", "slots = 1"));
+    let config = NodeConfig::of(&[ASSISTANT]).with("models.smollm2.generate.slots = 1");
+    let host = config.start();
     for stream in [true, false] {
         let long =
             ask(json!({ "stream": stream, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } }));
@@ -120,7 +123,7 @@ fn a_client_that_leaves_frees_its_slot_whole_or_streamed_queued_or_running() {
 
 #[test]
 fn a_client_that_does_not_read_holds_up_nobody() {
-    let host = TestHost::start(&demo_config(""));
+    let host = NodeConfig::of(&[ASSISTANT]).start();
     let long = ask(json!({ "stream": true, "max_tokens": 400, "logit_bias": { "2": -100, "0": -100 } }));
     let mut deaf = send(&host, "/v1/chat/completions", &long);
     let others = host.client().post("/v1/chat/completions", ask(json!({}))).json();
@@ -133,7 +136,7 @@ fn a_client_that_does_not_read_holds_up_nobody() {
 
 #[test]
 fn a_client_that_reads_a_byte_at_a_time_gets_all_of_it_and_holds_up_nobody() {
-    let host = TestHost::start(&demo_config(""));
+    let host = NodeConfig::of(&[ASSISTANT]).start();
     let long = ask(json!({ "stream": true, "max_tokens": 200, "logit_bias": { "2": -100, "0": -100 } }));
     let mut slow = send(&host, "/v1/chat/completions", &long);
     let mut text = vec![0; 3];
@@ -149,7 +152,7 @@ fn a_client_that_reads_a_byte_at_a_time_gets_all_of_it_and_holds_up_nobody() {
 
 #[test]
 fn a_client_that_closes_its_half_has_left() {
-    let host = TestHost::start(&demo_config(""));
+    let host = NodeConfig::of(&[ASSISTANT]).start();
     for stream in [true, false] {
         let long = json!({ "stream": stream, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } });
         let running = send(&host, "/v1/chat/completions", &ask(long));
@@ -182,8 +185,8 @@ pub(crate) async fn deaf_stream(
 
 #[tokio::test]
 async fn a_client_of_http_2_that_never_reads_is_given_up_when_its_time_is_over() {
-    let config = demo_config("").replace("path = \"/assistant\"", "path = \"/assistant\"\ntimeout = \"2s\"");
-    let host = TestHost::start(&config);
+    let config = NodeConfig::of(&[ASSISTANT]).with("endpoints.assistant.timeout = \"2s\"");
+    let host = config.start();
     let long = ask(json!({ "stream": true, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } }));
     let local = tokio::task::LocalSet::new();
     let answer = local.run_until(deaf_stream(host.address(), long)).await;
@@ -209,10 +212,15 @@ async fn a_client_of_http_2_that_never_reads_is_given_up_when_its_time_is_over()
     assert!(rest.is_err(), "it is cut, and not ended as if it were whole");
 }
 
+/// One slot, for which one more may wait.
+pub(crate) fn one_at_a_time() -> NodeConfig {
+    let one = "models.smollm2.generate = { slots = 1, queue_len_max = 1 }";
+    NodeConfig::of(&[ASSISTANT]).with(one)
+}
+
 #[test]
 fn a_full_queue_is_503_with_retry_after_before_anything_is_sent() {
-    let config = demo_config("").replace("slots = 8", "slots = 1, queue_len_max = 1");
-    let host = TestHost::start(&config);
+    let host = one_at_a_time().start();
     let long = ask(json!({ "stream": true, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } }));
     let _running = send(&host, "/v1/chat/completions", &long);
     eventually("a running sequence", || load(&host).0 == 1);
@@ -226,8 +234,8 @@ fn a_full_queue_is_503_with_retry_after_before_anything_is_sent() {
 
 #[test]
 fn a_stream_that_takes_too_long_says_so_and_is_not_ended_as_if_whole() {
-    let config = demo_config("").replace("path = \"/assistant\"", "path = \"/assistant\"\ntimeout = \"1s\"");
-    let host = TestHost::start(&config);
+    let config = NodeConfig::of(&[ASSISTANT]).with("endpoints.assistant.timeout = \"1s\"");
+    let host = config.start();
     let long = ask(json!({ "stream": true, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } }));
     let answer = host.client().post("/v1/chat/completions", long);
     let text = String::from_utf8(answer.body).expect("UTF-8");
@@ -239,7 +247,9 @@ fn a_stream_that_takes_too_long_says_so_and_is_not_ended_as_if_whole() {
 
 #[test]
 fn ollama_s_older_path_embeds_one_prompt_whatever_the_content_type() {
-    let host = TestHost::start(&demo_config("\n[endpoints.bare]\nmodel = \"minilm\"\n"));
+    let host = NodeConfig::of(&[])
+        .with("endpoints.bare.model = \"minilm\"")
+        .start();
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let body = json!({ "model": "bare", "prompt": "a" }).to_string();
     let answer = host
@@ -252,29 +262,29 @@ fn ollama_s_older_path_embeds_one_prompt_whatever_the_content_type() {
     assert_eq!(host.client().get("/").body, b"Ollama is running");
 }
 
-/// The demo's `assistant` with a plugin that does its worst on the stream.
-pub(crate) fn hostile_config(deed: &str) -> String {
-    let plugin = format!(
-        "\n[plugins.hostile]\npath = \"{}/plugins/dist/hostile-stream.wasm\"\n",
-        crate::host::root().display()
-    );
-    let attached = format!("{{ use = \"hostile\", config = {{ push = \"{deed}\" }} }},");
-    let redact = "{ use = \"redact\", config = { builtin = [\"email\"] } },";
-    let config = demo_config(&plugin);
-    assert!(config.contains(redact));
-    config.replace(redact, &attached)
+/// An endpoint for each deed of a plugin that does its worst on the stream.
+pub(crate) fn hostile_config(deeds: &[&str]) -> NodeConfig {
+    let endpoints = deeds.iter().map(|deed| {
+        format!(
+            "[endpoints.{deed}]\nmodel = \"smollm2\"\nplugins = [{{ use = \"hostile-stream\", config = {{ push = \"{deed}\" }} }}]\n"
+        )
+    });
+    NodeConfig::of(&[])
+        .with_plugin("hostile-stream")
+        .with(&endpoints.collect::<String>())
 }
 
 #[test]
 pub(crate) fn a_plugin_that_fails_on_a_stream_ends_it_with_an_event_and_frees_the_slot() {
-    for (deed, code) in [
+    let deeds = [
         ("trap-third", "plugin-trap"),
         ("loop", "plugin-time-limit"),
         ("multiply", "plugin-output-limit"),
         ("bad-choice", "plugin-bad-choice"),
-    ] {
-        let host = TestHost::start(&hostile_config(deed));
-        let long = json!({ "stream": true, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } });
+    ];
+    let host = hostile_config(&deeds.map(|(deed, _)| deed)).start();
+    for (deed, code) in deeds {
+        let long = json!({ "model": deed, "stream": true, "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } });
         let answer = host.client().post("/v1/chat/completions", ask(long));
         let text = String::from_utf8(answer.body).expect("UTF-8");
         assert!(text.contains(code) && !text.contains("[DONE]"), "{deed}: {text}");
@@ -285,7 +295,9 @@ pub(crate) fn a_plugin_that_fails_on_a_stream_ends_it_with_an_event_and_frees_th
             "{deed}"
         );
         eventually("a free slot", || load(&host) == (0, 0));
-        let whole = host.client().post("/v1/chat/completions", ask(json!({})));
+        let whole = host
+            .client()
+            .post("/v1/chat/completions", ask(json!({ "model": deed })));
         assert_eq!(
             (whole.status, &whole.json()["error"]["code"]),
             (502, &json!(code)),
@@ -296,8 +308,8 @@ pub(crate) fn a_plugin_that_fails_on_a_stream_ends_it_with_an_event_and_frees_th
 
 #[test]
 fn a_plugin_can_stop_generation_and_has_the_last_word() {
-    let host = TestHost::start(&hostile_config("stop-third"));
-    let long = json!({ "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } });
+    let host = hostile_config(&["stop-third"]).start();
+    let long = json!({ "model": "stop-third", "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } });
     let whole = host.client().post("/v1/chat/completions", ask(long)).json();
     let choice = &whole["choices"][0];
     assert_eq!(choice["finish_reason"], "content_filter", "{whole}");
@@ -313,11 +325,12 @@ fn a_plugin_can_stop_generation_and_has_the_last_word() {
 
 #[test]
 fn a_stream_plugin_is_refused_on_a_model_that_writes_no_text() {
-    let config = demo_config("").replace(
-        "{ use = \"label\", config = { labels = { spam = \"SPAM\", ham = \"HAM\" } } },",
-        "{ use = \"redact\", config = { words = [\"x\"] } },",
-    );
-    let host = TestHost::start(&config);
+    let redact = "{ use = \"redact\", config = { words = [\"x\"] } }";
+    let host = NodeConfig::of(&[CLASSIFY])
+        .with(&format!(
+            "[endpoints.redacted]\nmodel = \"spam\"\nplugins = [{redact}]\n"
+        ))
+        .start();
     let ready = host.client().get("/readyz").json().to_string();
     assert!(ready.contains("it works on text as it is generated"), "{ready}");
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::host::{TestHost, demo, demo_config, root};
+use crate::host::{TestHost, demo, root};
+use crate::node::{CLASSIFY, NodeConfig};
 
 /// A plugin with steps on an endpoint, and what it is granted.
-fn config(steps: &[(&str, Value)], limits: &str, state: &Path) -> String {
+fn config(steps: &[(&str, Value)], limits: &str, state: &Path) -> NodeConfig {
     let root = root();
     let mut more = format!(
         r#"
@@ -17,6 +18,8 @@ limits = {{ {limits} }}
 allow = {{ models = ["spam", "minilm", "tensors"], kv = ["mine", "other"], secrets = {{ S = "a value" }} }}
 [models.tensors]
 path = "{root}/models/minilm-tensor"
+[models.not-granted]
+path = "{root}/models/spam"
 "#,
         root = root.display()
     );
@@ -28,7 +31,7 @@ path = "{root}/models/minilm-tensor"
             file.display()
         );
     }
-    demo_config(&more)
+    NodeConfig::of(&[CLASSIFY]).with(&more)
 }
 
 /// What the steps came to.
@@ -50,7 +53,7 @@ fn models_of_the_node_are_run_by_name_and_no_other() {
     let ids = json!({ "shape": [1, 4], "i64": [101, 7592, 2088, 102] });
     let ones = json!({ "shape": [1, 4], "i64": [1, 1, 1, 1] });
     let zeros = json!({ "shape": [1, 4], "i64": [0, 0, 0, 0] });
-    let host = TestHost::start(&config(
+    let config = config(
         &[(
             "models",
             steps(json!([
@@ -58,7 +61,7 @@ fn models_of_the_node_are_run_by_name_and_no_other() {
                 { "embed": ["minilm", ["a text"]] },
                 { "run": ["tensors", { "input_ids": ids, "attention_mask": ones, "token_type_ids": zeros }] },
                 { "classify": ["minilm", ["a"]] },
-                { "classify": ["smollm2", ["a"]] },
+                { "classify": ["not-granted", ["a"]] },
                 { "run": ["tensors", { "input_ids": ids }] },
                 { "embed": ["minilm", []] },
                 { "secret": "S" },
@@ -66,7 +69,8 @@ fn models_of_the_node_are_run_by_name_and_no_other() {
         )],
         "",
         dir.path(),
-    ));
+    );
+    let host = config.start();
     let told = told(&host, "/models");
     let verdict = demo()
         .client()
@@ -104,11 +108,7 @@ fn a_model_that_takes_too_long_is_told_in_time_and_in_configure_there_is_none_no
     let long = "some words of a text that is long enough to take its time ".repeat(4);
     let slow = steps(json!([{ "embed": ["minilm", vec![long; 64]] }]));
     let limits = "inference_time = \"1ms\"";
-    let host = TestHost::start(&config(
-        &[("slow", slow), ("early", configure)],
-        limits,
-        dir.path(),
-    ));
+    let host = config(&[("slow", slow), ("early", configure)], limits, dir.path()).start();
     assert_eq!(told(&host, "/slow"), json!(["deadline"]));
     let told = told(&host, "/early");
     assert_eq!(told[0], "not-found");
@@ -144,9 +144,8 @@ fn what_is_kept_is_there_for_the_next_request_and_the_next_start_and_in_bounds()
     ]));
     let state = dir.path().join("state");
     let config = config(&[("write", write), ("read", read)], "kv = \"100KiB\"", dir.path());
-    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
-    let config = config.replace(&*shared.to_string_lossy(), &state.to_string_lossy());
-    let host = TestHost::start(&config);
+    let config = config.in_state(&state);
+    let host = config.start();
     let told_first = told(&host, "/write");
     assert_eq!(told_first[1], json!({ "number": 5 }));
     assert_eq!(told_first[5], "denied");
@@ -159,7 +158,7 @@ fn what_is_kept_is_there_for_the_next_request_and_the_next_start_and_in_bounds()
     assert_eq!(told(&host, "/read"), expected(6));
     host.terminate();
     assert!(host.wait().success());
-    let host = TestHost::start(&config);
+    let host = config.start();
     assert_eq!(told(&host, "/read"), expected(7));
 }
 
@@ -171,7 +170,7 @@ pub(crate) fn floods_and_hoards_end_alone() {
         ("flood", with(json!({ "flood": 100_000_000 }))),
         ("hoard", with(json!({ "hold": 100_000 }))),
     ];
-    let host = TestHost::start(&config(&cases, "", dir.path()));
+    let host = config(&cases, "", dir.path()).start();
     std::thread::scope(|scope| {
         let flood = scope.spawn(|| host.client().post("/flood", r#"{"text":"a"}"#));
         for _ in 0..50 {
@@ -190,12 +189,11 @@ pub(crate) fn floods_and_hoards_end_alone() {
 
 #[test]
 fn what_is_not_granted_is_refused_with_the_line_that_would() {
-    let root = root();
-    let more = format!(
-        "[plugins.probe]\npath = \"{}/plugins/dist/probe.wasm\"\n[endpoints.probe]\npath = \"/probe\"\nmodel = \"spam\"\nplugins = [{{ use = \"probe\" }}]\n",
-        root.display()
-    );
-    let host = TestHost::start(&demo_config(&more));
+    let endpoint =
+        "[endpoints.probe]\npath = \"/probe\"\nmodel = \"spam\"\nplugins = [{ use = \"probe\" }]\n";
+    // Another endpoint serves.
+    let config = NodeConfig::of(&[CLASSIFY]).with_plugin("probe").with(endpoint);
+    let host = config.start();
     assert_eq!(host.client().post("/probe", "{}").status, 503);
     let ready = host.client().get("/readyz").json().to_string();
     assert!(
@@ -214,7 +212,7 @@ fn passages_are_embedded_before_the_first_request() {
     let passages: Vec<String> = (0..40)
         .map(|number| format!(r#"{{ text = "Passage {number} of {run}." }}"#))
         .collect();
-    let host = TestHost::start(&demo_config(&format!(
+    let config = NodeConfig::of(&[]).with(&format!(
         r#"
 [plugins.retrieve]
 path = "{root}/plugins/dist/retrieve.wasm"
@@ -226,7 +224,8 @@ plugins = [{{ use = "retrieve", config = {{ model = "minilm", embed_time_ms = 0,
 "#,
         root = root().display(),
         corpus = passages.join(", ")
-    )));
+    ));
+    let host = config.start();
     // 40 passages are several batches, of which a request may embed one.
     let answer = host
         .client()

@@ -8,16 +8,17 @@ use serde_json::{Value, json};
 
 use crate::far::{server, upstream};
 use crate::generate::eventually;
-use crate::host::{TestHost, demo_config, root};
+use crate::host::root;
+use crate::node::NodeConfig;
 
 /// What no guard lets through.
 const SPAM: &str = "WINNER!! Claim your free prize now, call 09061701461";
 
 /// An endpoint whose model is asked by its guard too, and how many inputs may wait for that model.
-fn guarded(model: &str, more: &str) -> String {
+fn guarded(model: &str, more: &str) -> NodeConfig {
     let root = root();
     let root = root.display();
-    demo_config(&format!(
+    NodeConfig::of(&[]).with(&format!(
         r#"
 [plugins.guard-model]
 path = "{root}/plugins/dist/guard-model.wasm"
@@ -33,7 +34,7 @@ plugins = [{{ use = "guard-model", config = {{ classifier = {{ model = "{model}"
 
 #[test]
 fn a_guard_asks_its_model_and_refuses_what_that_refuses() {
-    let host = TestHost::start(&guarded("spam", ""));
+    let host = guarded("spam", "").start();
     let ask = |text: &str| {
         host.client()
             .post("/guarded", json!({ "text": text }).to_string())
@@ -67,7 +68,7 @@ fn the_passage_that_is_nearest_to_a_question_is_in_the_prompt() {
         );
         stream.write_all((head + &events).as_bytes()).ok();
     });
-    let host = TestHost::start(&demo_config(&format!(
+    let config = NodeConfig::of(&[]).with(&format!(
         r#"
 [models.far]
 upstream = {{ {upstream} }}
@@ -82,7 +83,8 @@ plugins = [{{ use = "retrieve", config = {{ model = "minilm", top = 1, template 
 "#,
         upstream = upstream("openai", far, "far"),
         root = root().display(),
-    )));
+    ));
+    let host = config.start();
     let questions = [
         (
             "When is the bridge closed?",
@@ -112,7 +114,7 @@ fn a_guard_that_asks_its_own_endpoint_s_model_deadlocks_with_nobody() {
         "[models.gate]\npath = \"{}/models/spam\"\nreplicas = 1\nbatch = {{ items_max = 1, queue_items_max = 2 }}\n[sandbox]\ninstances_max = 4\n",
         root().display()
     );
-    let host = TestHost::start(&guarded("gate", &gate));
+    let host = guarded("gate", &gate).start();
     let body = json!({ "text": "See you at five. ".repeat(20) }).to_string();
     let (start, seen) = (Barrier::new(THREADS), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {

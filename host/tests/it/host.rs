@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::Signal;
 
 use crate::client::Client;
 use crate::generate::eventually;
+use crate::heavy::{Permit, heavy_for};
+use crate::node::{ASSISTANT, CLASSIFY, EMBED, NodeConfig};
 
 /// The project's folder.
 pub(crate) fn root() -> PathBuf {
@@ -49,30 +51,42 @@ pub(crate) struct TestHost {
     reader: Option<std::thread::JoinHandle<()>>,
     file: PathBuf,
     _dir: tempfile::TempDir,
+    _permit: Option<Arc<Permit>>,
 }
 
-/// The endpoints of the demo, on a free port; the state folder is shared, so that plugins are compiled once.
-pub(crate) fn demo_config(extra: &str) -> String {
-    let demo = std::fs::read_to_string(root().join("configs/demo.toml")).expect("the demo");
-    let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
-    let demo = demo
-        .replace("127.0.0.1:8080\"", "127.0.0.1:0\"")
-        .replace("../target/state", &state.to_string_lossy());
-    demo.replace("\"../", &format!("\"{}/", root().display())) + extra
-}
-
-/// A host that tests which change nothing share.
+/// The demo, for tests that change nothing: they share it.
 pub(crate) fn demo() -> &'static TestHost {
     static DEMO: OnceLock<TestHost> = OnceLock::new();
-    DEMO.get_or_init(|| kept(demo_config("")))
+    DEMO.get_or_init(|| kept(&NodeConfig::of(&[ASSISTANT, CLASSIFY, EMBED])))
+}
+
+/// The demo's `classify` alone, for tests that change nothing and ask for no more: it starts at once.
+pub(crate) fn classifier() -> &'static TestHost {
+    static CLASSIFIER: OnceLock<TestHost> = OnceLock::new();
+    CLASSIFIER.get_or_init(|| kept(&NodeConfig::of(&[CLASSIFY])))
+}
+
+/// The demo's two larger endpoints, and `vectors` without plugins, for one test at a time, until it drops the guard: on some
+/// processors what a text or a vector is depends on those that are made beside it.
+pub(crate) fn alone() -> (MutexGuard<'static, ()>, &'static TestHost) {
+    static ONE: Mutex<()> = Mutex::new(());
+    static NODE: OnceLock<TestHost> = OnceLock::new();
+    let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let config = || NodeConfig::of(&[ASSISTANT, EMBED]).with("endpoints.vectors.model = \"minilm\"");
+    let node = NODE.get_or_init(|| kept(&config()));
+    (guard, node)
 }
 
 /// A host that lives as long as the process.
-pub(crate) fn kept(config: String) -> TestHost {
+pub(crate) fn kept(config: &NodeConfig) -> TestHost {
+    let config = config.text();
     // A static is never dropped: the host ends with the thread that started it, which lives as long as the process.
     let (sender, receiver) = std::sync::mpsc::channel();
     let keep = move || {
-        sender.send(TestHost::start(&config)).expect("somebody waits");
+        // It holds no permit: tests that have one wait for it.
+        sender
+            .send(TestHost::launch(&[], &config, None))
+            .expect("somebody waits");
         loop {
             std::thread::park();
         }
@@ -92,6 +106,14 @@ impl TestHost {
 
     /// The same under limits of the system's.
     pub(crate) fn start_within(limits: &[(rustix::process::Resource, u64)], config: &str) -> Self {
+        Self::launch(limits, config, heavy_for(config))
+    }
+
+    fn launch(
+        limits: &[(rustix::process::Resource, u64)],
+        config: &str,
+        permit: Option<Arc<Permit>>,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("node.toml");
         std::fs::write(&file, config).expect("written");
@@ -147,6 +169,7 @@ impl TestHost {
             reader: Some(reader),
             file,
             _dir: dir,
+            _permit: permit,
         }
     }
 

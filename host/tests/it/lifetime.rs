@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::client::{head, read};
 use crate::edge::config;
-use crate::host::{TestHost, demo_config};
+use crate::host::TestHost;
+use crate::node::{CLASSIFY, EMBED, NodeConfig};
 
 /// Long enough that the model works on it for many seconds.
 fn long_work() -> String {
@@ -42,7 +43,7 @@ fn eventually(what: &str, holds: impl Fn() -> bool) -> Duration {
 
 #[test]
 fn a_client_that_leaves_takes_its_inputs_out_of_the_queue() {
-    let host = TestHost::start(&demo_config(""));
+    let host = NodeConfig::of(&[EMBED]).start();
     let work = long_work();
     let mut stream = host.client().connect();
     stream
@@ -61,7 +62,8 @@ fn a_client_that_leaves_takes_its_inputs_out_of_the_queue() {
 
 #[test]
 fn a_full_queue_is_503_with_retry_after_and_others_are_served() {
-    let host = TestHost::start(&demo_config("").replace("queue_items_max = 512", "queue_items_max = 8"));
+    let config = NodeConfig::of(&[CLASSIFY, EMBED]).with("models.minilm.batch.queue_items_max = 8");
+    let host = config.start();
     let body = json!({ "input": "many words that take their time ".repeat(30) }).to_string();
     let request = [
         &head(
@@ -105,7 +107,7 @@ fn a_full_queue_is_503_with_retry_after_and_others_are_served() {
 
 #[test]
 fn one_large_request_does_not_make_others_wait_for_all_of_it() {
-    let host = TestHost::start(&demo_config(""));
+    let host = NodeConfig::of(&[EMBED]).start();
     let work = long_work();
     let mut stream = host.client().connect();
     stream
@@ -127,7 +129,7 @@ fn one_large_request_does_not_make_others_wait_for_all_of_it() {
 
 #[test]
 fn sigterm_lets_requests_finish_and_ends_with_0() {
-    let host = TestHost::start(&demo_config(""));
+    let host = NodeConfig::of(&[EMBED]).start();
     let work = json!({ "input": vec!["many words that take their time ".repeat(10); 64] }).to_string();
     let mut stream = host.client().connect();
     stream
@@ -149,8 +151,8 @@ fn sigterm_lets_requests_finish_and_ends_with_0() {
 
 #[test]
 fn sigterm_cuts_off_what_is_not_done_in_time() {
-    let config = demo_config("").replace("[state]", "drain_timeout = \"200ms\"\n\n[state]");
-    let host = TestHost::start(&config);
+    let config = NodeConfig::of(&[EMBED]).with("server.drain_timeout = \"200ms\"");
+    let host = config.start();
     let work = long_work();
     let mut stream = host.client().connect();
     stream
@@ -169,7 +171,7 @@ fn sigterm_cuts_off_what_is_not_done_in_time() {
 
 #[test]
 fn running_out_of_files_does_not_end_the_host() {
-    let host = TestHost::start_within(&[(Resource::Nofile, 64)], &demo_config(""));
+    let host = TestHost::start_within(&[(Resource::Nofile, 64)], &NodeConfig::of(&[CLASSIFY]).text());
     let streams: Vec<_> = (0..100).map(|_| host.client().connect()).collect();
     eventually("an error of accept", || {
         host.log().contains("cannot accept a connection")
@@ -226,7 +228,7 @@ fn ten_thousand_idle_connections_take_little_memory_each_and_are_served_when_the
 
 #[test]
 fn a_host_without_room_for_the_pool_serves_without_it_and_says_so() {
-    let host = TestHost::start_within(&[(Resource::As, 64 << 30)], &demo_config(""));
+    let host = TestHost::start_within(&[(Resource::As, 64 << 30)], &NodeConfig::of(&[CLASSIFY]).text());
     assert!(host.log().contains("no pool of instances"), "{}", host.log());
     assert_eq!(host.client().post("/classify", r#"{"text":"hello"}"#).status, 200);
     assert_eq!(host.client().get("/readyz").json()["sandbox"]["pooled"], false);

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::client::head;
 use crate::edge::config;
 use crate::generate::eventually;
-use crate::host::{TestHost, demo, demo_config};
+use crate::host::{TestHost, demo};
+use crate::node::{ASSISTANT, CLASSIFY, EMBED, NodeConfig};
 
 /// The value of a sample that begins so.
 fn sample(text: &str, name: &str) -> f64 {
@@ -136,7 +137,7 @@ fn every_request_is_counted_once_however_it_ends() {
 
 #[test]
 fn a_stage_s_time_is_told_by_its_plugins_and_by_what_the_model_does() {
-    let host = TestHost::start(&demo_config(""));
+    let host = NodeConfig::of(&[ASSISTANT, CLASSIFY, EMBED]).start();
     let client = host.client();
     for _ in 0..2 {
         assert_eq!(client.post("/classify", r#"{"text":"a"}"#).status, 200);
@@ -175,7 +176,7 @@ fn a_stage_s_time_is_told_by_its_plugins_and_by_what_the_model_does() {
 
 #[test]
 fn a_client_that_leaves_is_counted_in_the_phase_that_it_left_in() {
-    let host = TestHost::start(&demo_config(""));
+    let host = NodeConfig::of(&[ASSISTANT]).start();
     let body = json!({
         "model": "assistant", "max_tokens": 500, "stream": true, "messages": [{ "role": "user", "content": "Tell a long story." }],
     });

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::client::Answer;
 use crate::generate::{eventually, send};
-use crate::host::{TestHost, demo_config, root, run};
+use crate::host::{TestHost, root, run};
+use crate::node::NodeConfig;
 
 /// Retries that a test can wait for.
 pub(crate) const QUICK: &str = "backoff_min = \"50ms\"\nbackoff_max = \"200ms\"\n";
@@ -40,19 +41,18 @@ impl Node {
         Self { dir, config }
     }
 
-    /// The demo, with its language model also behind an observer, at `captured`, that writes the journal `chat`.
+    /// The demo's language model behind an observer, at `captured`, that writes the journal `chat`.
     pub(crate) fn captured() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
         let state = dir.path().join("state");
-        let demo = demo_config("").replace(&*shared.to_string_lossy(), &state.to_string_lossy());
-        let extra = format!(
-            "\n[plugins.capture]\npath = \"{}/plugins/dist/capture.wasm\"\nallow = {{ journals = [\"chat\"], bodies = true }}\n\
+        let captured = "plugins.capture.allow = { journals = [\"chat\"], bodies = true }\n\
              [endpoints.captured]\nmodel = \"smollm2\"\n\
-             plugins = [{{ use = \"capture\", config = {{ journal = \"chat\", only = \"all\" }} }}]\n",
-            root().display()
-        );
-        let config = demo + &extra;
+             plugins = [{ use = \"capture\", config = { journal = \"chat\", only = \"all\" } }]\n";
+        let config = NodeConfig::of(&[])
+            .with_plugin("capture")
+            .with(captured)
+            .in_state(&state)
+            .text();
         Self { dir, config }
     }
 

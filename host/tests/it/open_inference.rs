@@ -6,27 +6,27 @@ use serde_json::{Value, json};
 
 use crate::client::Answer;
 use crate::far::{proxy, upstream};
-use crate::host::{TestHost, demo_config, kept, root};
+use crate::host::{TestHost, alone, kept, root};
+use crate::node::{ASSISTANT, CLASSIFY, EMBED, NodeConfig};
 use crate::python_clients::python;
 
-/// The demo with models of tensors: MiniLM's file, and those that give what they take.
-pub(crate) fn tensors_config(extra: &str) -> String {
+/// Endpoints of the demo, and models of tensors: MiniLM's file, and those that give what they take.
+pub(crate) fn tensors_config(endpoints: &[&str]) -> NodeConfig {
     let made = OnceLock::get_or_init(&MADE, || {
         let dir = tempfile::tempdir().expect("a folder").keep();
         python("echo_models.py", &[&dir.to_string_lossy()]);
         dir
     });
-    let minilm = root().join("models/minilm-tensor");
-    let echo = made.join("echo");
-    let floats = made.join("floats");
-    let mut more =
-        "\n[endpoints.bare]\nmodel = \"spam\"\n[endpoints.vectors]\nmodel = \"minilm\"\n".to_owned();
-    for (name, path) in [("minilm-tensor", &minilm), ("echo", &echo), ("floats", &floats)] {
-        let endpoint = if name == "minilm-tensor" { "tensors" } else { name };
+    let more = [
+        ("minilm-tensor", "tensors", root().join("models/minilm-tensor")),
+        ("echo", "echo", made.join("echo")),
+        ("floats", "floats", made.join("floats")),
+    ]
+    .map(|(name, endpoint, path)| {
         let path = path.display();
-        more += &format!("[models.{name}]\npath = \"{path}\"\n[endpoints.{endpoint}]\nmodel = \"{name}\"\n");
-    }
-    demo_config(&(more + extra))
+        format!("[models.{name}]\npath = \"{path}\"\n[endpoints.{endpoint}]\nmodel = \"{name}\"\n")
+    });
+    NodeConfig::of(endpoints).with(&more.concat())
 }
 
 static MADE: OnceLock<std::path::PathBuf> = OnceLock::new();
@@ -34,7 +34,8 @@ static MADE: OnceLock<std::path::PathBuf> = OnceLock::new();
 /// A host of them that tests which change nothing share.
 pub(crate) fn node() -> &'static TestHost {
     static NODE: OnceLock<TestHost> = OnceLock::new();
-    NODE.get_or_init(|| kept(tensors_config("")))
+    let more = "endpoints = { bare.model = \"spam\", vectors.model = \"minilm\" }";
+    NODE.get_or_init(|| kept(&tensors_config(&[ASSISTANT, CLASSIFY, EMBED]).with(more)))
 }
 
 /// Posts JSON with the bytes of tensors behind it.
@@ -286,9 +287,8 @@ fn texts_go_through_the_plugins_of_their_endpoint() {
 fn a_validator_of_a_tensor_model_sees_json_whatever_the_client_sent() {
     let schema = r#"{ type = "object", required = ["inputs"], properties = { inputs = { items = { required = ["data"], properties = { data = { items = { maximum = 5 } } } } } } }"#;
     let plugins = format!("[{{ use = \"json-schema\", config = {{ schema = {schema} }} }}]");
-    let host = TestHost::start(&tensors_config(&format!(
-        "[endpoints.checked]\nmodel = \"floats\"\nplugins = {plugins}\n"
-    )));
+    let checked = format!("[endpoints.checked]\nmodel = \"floats\"\nplugins = {plugins}\n");
+    let host = tensors_config(&[]).with(&checked).start();
     let input = json!({ "name": "in_values", "shape": [1, 4], "datatype": "FP32", "parameters": { "binary_data_size": 16 } });
     let json = json!({ "inputs": [input] }).to_string();
     let len = json.len().to_string();
@@ -331,7 +331,8 @@ fn events(answer: &Answer) -> Vec<Value> {
 
 #[test]
 fn generates_whole_and_as_events_alike() {
-    let client = node().client();
+    let (_guard, host) = alone();
+    let client = host.client();
     let body = json!({
         "id": "9", "text_input": "Once upon a time", "max_tokens": 12,
         "parameters": { "temperature": 0, "details": true, "stream": true },
@@ -371,7 +372,8 @@ fn generates_whole_and_as_events_alike() {
 
 #[test]
 fn infer_of_a_model_that_generates_gives_the_same_text() {
-    let client = node().client();
+    let (_guard, host) = alone();
+    let client = host.client();
     let parameters = json!({ "temperature": 0, "max_tokens": 8 });
     let generate = json!({ "text_input": "Once upon a time", "parameters": parameters });
     let infer = json!({
@@ -416,9 +418,12 @@ fn generate_of_a_model_that_does_not_maps_fields_to_inputs_and_outputs_to_fields
 
 #[test]
 fn lists_the_models_that_serve_and_says_of_the_others_that_they_do_not() {
-    let host = TestHost::start(&demo_config(
-        "\n[models.gone]\npath = \"/nowhere\"\n[endpoints.gone]\nmodel = \"gone\"\n",
-    ));
+    let endpoints = "another.model = \"spam\", first.model = \"spam\", gone.model = \"gone\"";
+    let host = NodeConfig::of(&[CLASSIFY])
+        .with(&format!(
+            "models.gone.path = \"/nowhere\"\nendpoints = {{ {endpoints} }}"
+        ))
+        .start();
     let client = host.client();
     let all = client.post("/v2/repository/index", "").json();
     let states: Vec<&Value> = all
@@ -450,7 +455,8 @@ fn lists_the_models_that_serve_and_says_of_the_others_that_they_do_not() {
 
 #[test]
 fn another_server_s_model_is_described_and_asked_like_one_of_the_node() {
-    let far = node().address();
+    let (_guard, node) = alone();
+    let far = node.address();
     let near = proxy(&[
         ("written", upstream("openai", far, "assistant")),
         (
@@ -465,7 +471,7 @@ fn another_server_s_model_is_described_and_asked_like_one_of_the_node() {
     );
     let text = json!({ "name": "text", "shape": [2], "datatype": "BYTES", "data": ["a text", "another"] });
     let infer = json!({ "inputs": [text] }).to_string();
-    let far = node().client();
+    let far = node.client();
     assert_eq!(
         near.client().post("/v2/models/embedded/infer", &infer).json()["outputs"],
         far.post("/v2/models/vectors/infer", &infer).json()["outputs"]

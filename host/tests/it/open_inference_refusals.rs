@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use crate::generate::{eventually, load, send};
-use crate::host::{TestHost, demo_config};
+use crate::generate::{eventually, hostile_config, load, one_at_a_time, send};
 use crate::open_inference::node;
 use crate::open_inference_faults::{INFER, check, refused};
 
@@ -105,7 +104,7 @@ fn generation_says_what_is_wrong_before_its_first_word() {
 
 #[test]
 fn a_full_queue_is_503_with_retry_after_and_a_client_s_time_is_kept() {
-    let host = TestHost::start(&demo_config("").replace("slots = 8", "slots = 1, queue_len_max = 1"));
+    let host = one_at_a_time().start();
     let long = json!({
         "text_input": "Once", "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 },
     })
@@ -133,21 +132,11 @@ fn a_full_queue_is_503_with_retry_after_and_a_client_s_time_is_kept() {
 
 #[test]
 fn a_plugin_s_failure_in_mid_stream_is_an_error_event_and_then_the_end() {
-    let plugin = format!(
-        "\n[plugins.hostile]\npath = \"{}/plugins/dist/hostile-stream.wasm\"\n",
-        crate::host::root().display()
-    );
-    let redact = "{ use = \"redact\", config = { builtin = [\"email\"] } },";
-    let config = demo_config(&plugin);
-    assert!(config.contains(redact));
-    let host = TestHost::start(&config.replace(
-        redact,
-        "{ use = \"hostile\", config = { push = \"trap-third\" } },",
-    ));
+    let host = hostile_config(&["trap-third"]).start();
     let long = json!({ "text_input": "Once", "max_tokens": 2000, "logit_bias": { "2": -100, "0": -100 } });
     let answer = host
         .client()
-        .post("/v2/models/assistant/generate_stream", long.to_string());
+        .post("/v2/models/trap-third/generate_stream", long.to_string());
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let last = text
         .lines()
@@ -155,7 +144,7 @@ fn a_plugin_s_failure_in_mid_stream_is_an_error_event_and_then_the_end() {
         .expect("an event");
     assert_eq!(answer.status, 200);
     assert!(
-        last.starts_with("data: {\"error\":\"plugin `hostile` trapped"),
+        last.starts_with("data: {\"error\":\"plugin `hostile-stream` trapped"),
         "{text}"
     );
 }

@@ -1,9 +1,11 @@
 //! OpenAI's and Ollama's own Python clients against the host: `host/tests/python/`.
 
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::generate::rows_are_alike;
-use crate::host::{TestHost, demo, demo_config, root};
+use crate::host::{TestHost, demo, kept, root};
+use crate::node::{ASSISTANT, EMBED, NodeConfig};
 
 /// Runs a script of `host/tests/python` with arguments; what it prints.
 pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
@@ -24,8 +26,14 @@ pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn the_openai_client_chats_whole_and_bit_by_bit_and_sees_its_own_errors() {
-    let host = TestHost::start(&demo_config("\n[endpoints.plain]\nmodel = \"smollm2\"\n"));
-    openai_chat(&host);
+    openai_chat(node());
+}
+
+/// A node with what that client asks for, which tests that change nothing share.
+pub(crate) fn node() -> &'static TestHost {
+    static NODE: OnceLock<TestHost> = OnceLock::new();
+    let config = || NodeConfig::of(&[ASSISTANT, EMBED]).with("endpoints.plain.model = \"smollm2\"");
+    NODE.get_or_init(|| kept(&config()))
 }
 
 /// Lets OpenAI's client chat with a host.

@@ -1,10 +1,11 @@
 //! Instances that serve several requests: what an operator sees of them.
 
 use crate::client::Answer;
-use crate::host::{TestHost, demo_config, root, run};
+use crate::host::{TestHost, root, run};
+use crate::node::NodeConfig;
 
-fn config(instances: &str) -> String {
-    demo_config(&format!(
+fn config(instances: &str) -> NodeConfig {
+    NodeConfig::of(&[]).with(&format!(
         "\n[plugins.prints]\npath = \"{}\"\ninstances = {instances}\nlimits = {{ log = \"100B\" }}\n\
          [endpoints.printed]\npath = \"/printed\"\nmodel = \"spam\"\n\
          plugins = [{{ use = \"prints\", config = {{ configure = \"none\", validate = \"mutter\" }} }}]\n",
@@ -20,7 +21,7 @@ fn ask(host: &TestHost, id: &str) -> Answer {
 
 #[test]
 fn what_an_instance_prints_is_in_the_name_of_the_request_that_it_serves_and_within_its_limit() {
-    let host = TestHost::start(&config("{ reuse = 100 }"));
+    let host = config("{ reuse = 100 }").start();
     for number in 0..8 {
         assert_eq!(ask(&host, &format!("printed-{number}")).status, 200);
     }
@@ -52,7 +53,7 @@ fn an_instance_for_no_request_is_refused() {
         ("{ again = 2 }", "again"),
         ("{ reuse = -1 }", "-1"),
     ] {
-        std::fs::write(&file, config(instances)).expect("written");
+        std::fs::write(&file, config(instances).text()).expect("written");
         let (code, _, error) = run(&["check", "--config", &file.to_string_lossy()]);
         assert!(code != 0 && error.contains(said), "{instances}: {error}");
     }

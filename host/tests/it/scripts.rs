@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::far::server;
+use crate::heavy::heavy;
 use crate::host::{TestHost, root, run};
 
 fn answer(mut stream: TcpStream, status: &str, body: &str) {
@@ -94,6 +95,7 @@ fn crm_node(crm: SocketAddr, model: SocketAddr, allow: &str, instances: &str) ->
 
 #[test]
 fn a_templater_in_javascript_tells_the_model_what_a_crm_knows() {
+    let _permit = heavy();
     INSTANCES
         .iter()
         .for_each(|instances| tells_what_a_crm_knows(instances));
@@ -146,6 +148,7 @@ fn a_crm_that_is_not_granted_is_not_asked() {
 
 #[test]
 fn a_post_processor_in_python_makes_scores_honest() {
+    let _permit = heavy();
     INSTANCES
         .iter()
         .for_each(|instances| makes_scores_honest(instances));

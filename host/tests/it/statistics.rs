@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client};
 use crate::edge::config;
 use crate::generate::eventually;
-use crate::host::{TestHost, demo_config};
+use crate::host::TestHost;
+use crate::node::{ASSISTANT, NodeConfig};
 
 /// The one entry of a model's statistics.
 fn stats(client: &Client, model: &str) -> Value {
@@ -75,7 +76,7 @@ fn requests_of_every_dialect_are_counted_by_what_came_of_them() {
 
 #[test]
 fn a_text_that_was_generated_is_one_inference_and_its_prompt_is_made_tokens_of() {
-    let host = TestHost::start(&demo_config(""));
+    let host = NodeConfig::of(&[ASSISTANT]).start();
     let client = host.client();
     let body = json!({ "model": "assistant", "prompt": "Once", "max_tokens": 4, "n": 2, "temperature": 1 });
     assert_eq!(client.post("/v1/completions", body.to_string()).status, 200);

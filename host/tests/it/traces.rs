@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::far::{ask, proxy_config, upstream};
-use crate::host::{TestHost, demo, demo_config, root};
+use crate::host::{TestHost, classifier, root};
+use crate::node::{ASSISTANT, CLASSIFY, NodeConfig};
 
 /// A collector, and the spans that it was sent.
 pub(crate) struct Collector {
@@ -94,7 +95,9 @@ pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 fn a_request_has_a_span_in_its_callers_trace_and_one_for_each_stage_and_plugin() {
     let collector = Collector::start(&["authorization=Bearer t"]);
     let headers = "service_name = \"edge-7\"\nheaders = { authorization = \"Bearer t\" }";
-    let host = TestHost::start(&demo_config(&collector.section(headers)));
+    let host = NodeConfig::of(&[CLASSIFY])
+        .with(&collector.section(headers))
+        .start();
     let traceparent = format!("00-{TRACE}-b7ad6b7169203331-01");
     let headers = [
         ("content-type", "application/json"),
@@ -151,7 +154,8 @@ fn a_request_has_a_span_in_its_callers_trace_and_one_for_each_stage_and_plugin()
 #[test]
 fn a_trace_goes_on_in_the_upstream_that_does_the_work() {
     let collector = Collector::start(&[]);
-    let far = TestHost::start(&demo_config(&collector.section("service_name = \"far\"")));
+    let far = NodeConfig::of(&[ASSISTANT]).with(&collector.section("service_name = \"far\""));
+    let far = far.start();
     let far_port = far.address().port();
     let near = proxy_config(&[("near", upstream("openai", far.address(), "assistant"))]);
     let near = TestHost::start(&(near + &collector.section("service_name = \"near\"")));
@@ -185,7 +189,8 @@ fn a_trace_goes_on_in_the_upstream_that_does_the_work() {
 #[test]
 fn only_what_is_sampled_is_sent_and_who_says_so_is_the_caller() {
     let collector = Collector::start(&[]);
-    let host = TestHost::start(&demo_config(&collector.section("sample_ratio = 0.0")));
+    let config = NodeConfig::of(&[CLASSIFY]).with(&collector.section("sample_ratio = 0.0"));
+    let host = config.start();
     let send = |traceparent: &str| {
         let headers = [("content-type", "application/json"), ("traceparent", traceparent)];
         host.client()
@@ -207,11 +212,10 @@ fn only_what_is_sampled_is_sent_and_who_says_so_is_the_caller() {
 fn the_last_spans_are_sent_when_the_node_ends_and_what_failed_is_marked() {
     let collector = Collector::start(&[]);
     let more = format!(
-        "{}[plugins.hostile]\npath = \"{}/plugins/dist/hostile.wasm\"\n[endpoints.trap]\npath = \"/trap\"\nmodel = \"spam\"\nplugins = [{{ use = \"hostile\", config = {{ validate = \"trap\" }} }}]\n",
+        "{}[endpoints.trap]\npath = \"/trap\"\nmodel = \"spam\"\nplugins = [{{ use = \"hostile\", config = {{ validate = \"trap\" }} }}]\n",
         collector.section(""),
-        root().display(),
     );
-    let host = TestHost::start(&demo_config(&more));
+    let host = NodeConfig::of(&[]).with_plugin("hostile").with(&more).start();
     assert_eq!(host.client().post("/trap", r#"{"text":"a"}"#).status, 502);
     host.terminate();
     assert!(host.wait().success());
@@ -231,7 +235,7 @@ fn a_collector_that_is_not_there_holds_nothing_up() {
     drop(closed);
     let section =
         format!("[telemetry]\notlp = \"http://127.0.0.1:{port}\"\ntimeout = \"1s\"\nqueue_spans_max = 64\n");
-    let host = TestHost::start(&demo_config(&section));
+    let host = NodeConfig::of(&[CLASSIFY]).with(&section).start();
     for _ in 0..50 {
         assert_eq!(host.client().post("/classify", r#"{"text":"a"}"#).status, 200);
     }
@@ -239,5 +243,5 @@ fn a_collector_that_is_not_there_holds_nothing_up() {
     let begun = Instant::now();
     assert!(host.wait().success());
     assert!(begun.elapsed() < Duration::from_secs(12));
-    assert_eq!(demo().client().get("/healthz").status, 200);
+    assert_eq!(classifier().client().get("/healthz").status, 200);
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::far::ask;
 use crate::generate::{eventually, hostile_config};
-use crate::host::{TestHost, demo_config, root};
+use crate::node::{ASSISTANT, CLASSIFY, NodeConfig};
 use crate::observe::classify;
 use crate::receiver::Receiver;
 use crate::traces::{CLIENT, CONSUMER, Collector, TRACE, named};
@@ -16,7 +16,9 @@ const HTTP: &str = "protocol = \"http\"";
 fn a_collector_that_speaks_http_is_sent_the_same() {
     let collector = Collector::start(&["--http", "authorization=Bearer t"]);
     let more = format!("{HTTP}\nservice_name = \"edge-7\"\nheaders = {{ authorization = \"Bearer t\" }}");
-    let host = TestHost::start(&demo_config(&collector.section(&more)));
+    let host = NodeConfig::of(&[CLASSIFY])
+        .with(&collector.section(&more))
+        .start();
     let traceparent = format!("00-{TRACE}-b7ad6b7169203331-01");
     let headers = [
         ("content-type", "application/json"),
@@ -50,7 +52,7 @@ fn a_collector_that_refuses_is_in_the_log_once() {
         (&["authorization=t"][..], "", "gRPC code: Unauthenticated"),
     ] {
         let collector = Collector::start(arguments);
-        let host = TestHost::start(&demo_config(&collector.section(more)));
+        let host = NodeConfig::of(&[CLASSIFY]).with(&collector.section(more)).start();
         assert_eq!(classify(&host, "one").status, 200);
         eventually(said, || host.log().contains(said));
         assert_eq!(classify(&host, "two").status, 200);
@@ -64,7 +66,7 @@ fn a_collector_that_refuses_is_in_the_log_once() {
 #[test]
 fn a_collector_that_is_not_there_is_in_the_log_with_why() {
     let nobody = "[telemetry]\notlp = \"http://127.0.0.1:1\"\nprotocol = \"http\"\n";
-    let host = TestHost::start(&demo_config(nobody));
+    let host = NodeConfig::of(&[CLASSIFY]).with(nobody).start();
     assert_eq!(classify(&host, "one").status, 200);
     eventually("why", || {
         let log = host.log();
@@ -93,7 +95,7 @@ fn part<'a>(spans: &'a [Value], plugin: &str, stage: &str, request: &str) -> (&'
 #[test]
 fn a_plugin_on_a_stream_has_one_span_for_all_of_its_calls() {
     let collector = Collector::start(&[]);
-    let host = TestHost::start(&demo_config(&collector.section("")));
+    let host = NodeConfig::of(&[ASSISTANT]).with(&collector.section("")).start();
     for stream in [true, false] {
         let body = ask("assistant", json!({ "stream": stream }));
         assert_eq!(host.client().post("/v1/chat/completions", body).status, 200);
@@ -107,11 +109,13 @@ fn a_plugin_on_a_stream_has_one_span_for_all_of_its_calls() {
 #[test]
 fn a_plugin_that_fails_on_a_stream_says_so_in_its_span() {
     let collector = Collector::start(&[]);
-    let host = TestHost::start(&(hostile_config("trap-third") + &collector.section("")));
-    let body = ask("assistant", json!({ "stream": true, "max_tokens": 100 }));
+    let host = hostile_config(&["trap-third"])
+        .with(&collector.section(""))
+        .start();
+    let body = ask("trap-third", json!({ "stream": true, "max_tokens": 100 }));
     assert_eq!(host.client().post("/v1/chat/completions", body).status, 200);
-    let spans = collector.until("POST assistant");
-    let (span, calls) = part(&spans, "hostile", "stream", "POST assistant");
+    let spans = collector.until("POST trap-third");
+    let (span, calls) = part(&spans, "hostile-stream", "stream", "POST trap-third");
     assert_eq!(calls, 4, "opened, and pushed to three times: {span}");
     assert_eq!(
         (&span["status"], &span["attributes"]["error.type"]),
@@ -123,11 +127,11 @@ fn a_plugin_that_fails_on_a_stream_says_so_in_its_span() {
 fn a_plugin_that_decides_which_tokens_come_has_one_too() {
     let collector = Collector::start(&[]);
     let more = format!(
-        "[plugins.decode-regex]\npath = \"{}/plugins/dist/decode-regex.wasm\"\n[endpoints.verdict]\npath = \"/verdict\"\nmodel = \"smollm2\"\nplugins = [{{ use = \"decode-regex\", config = {{ pattern = '(yes|no), surely' }} }}]\n{}",
-        root().display(),
+        "[endpoints.verdict]\npath = \"/verdict\"\nmodel = \"smollm2\"\nplugins = [{{ use = \"decode-regex\", config = {{ pattern = '(yes|no), surely' }} }}]\n{}",
         collector.section("")
     );
-    let host = TestHost::start(&demo_config(&more));
+    let config = NodeConfig::of(&[]).with_plugin("decode-regex").with(&more);
+    let host = config.start();
     let answer = host
         .client()
         .post("/v1/chat/completions", ask("verdict", json!({})));
@@ -210,7 +214,7 @@ fn a_delivery_that_fails_says_so_in_its_span_and_is_a_new_one_when_it_is_tried_a
 #[test]
 fn what_a_client_invents_is_told_in_bounds() {
     let collector = Collector::start(&[]);
-    let host = TestHost::start(&demo_config(&collector.section("")));
+    let host = NodeConfig::of(&[CLASSIFY]).with(&collector.section("")).start();
     let path = format!("/{}", "long".repeat(1000));
     let answer = host.client().send("BREW", &path, &[], b"");
     assert!((400..500).contains(&answer.status), "{}", answer.status);

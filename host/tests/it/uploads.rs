@@ -7,14 +7,25 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, head, read};
 use crate::generate::eventually;
-use crate::host::{TestHost, demo, demo_config, kept, root};
+use crate::host::{TestHost, demo, kept, root};
+use crate::node::{ASSISTANT, CLASSIFY, EMBED, NodeConfig};
 use crate::python_clients::python;
 
-/// Endpoints that take forms: `/mail` reads a text and a file, `/filetype` looks at one, `/slow` has little time.
-pub(crate) fn config(more: &str) -> String {
+/// Endpoints that take forms, besides some of the demo's: `/mail` reads a text and a file, `/filetype` looks at one, `/slow` has
+/// little time.
+fn config(endpoints: &[&str]) -> NodeConfig {
+    let schemas = r#"
+attachment = { type = "object", properties = { size = { maximum = 50000 }, content_type = { enum = ["text/plain", "image/png"] }, filename = { type = "string", maxLength = 12 } } }
+tags = { type = "array", minItems = 1, items = { type = "string" } }
+"#;
+    config_with(endpoints, schemas)
+}
+
+/// The same where `/mail` holds its file and its list of texts to other schemas.
+pub(crate) fn config_with(endpoints: &[&str], schemas: &str) -> NodeConfig {
     let root = root();
     let root = root.display();
-    demo_config(&format!(
+    NodeConfig::of(endpoints).with(&format!(
         r#"
 [models.magika]
 path = "{root}/models/magika"
@@ -39,8 +50,7 @@ additionalProperties = false
 [endpoints.mail.plugins.config.schema.properties]
 text = {{ type = "string", minLength = 1 }}
 n = {{ type = "integer" }}
-attachment = {{ type = "object", properties = {{ size = {{ maximum = 50000 }}, content_type = {{ enum = ["text/plain", "image/png"] }}, filename = {{ type = "string", maxLength = 12 }} }} }}
-tags = {{ type = "array", minItems = 1, items = {{ type = "string" }} }}
+{schemas}
 [[endpoints.mail.plugins]]
 use = "prompt-template"
 config = {{ template = "{{{{ text }}}}" }}
@@ -53,14 +63,13 @@ path = "/slow"
 model = "spam"
 timeout = "500ms"
 uploads = {{ files = ["file"] }}
-{more}
 "#
     ))
 }
 
 fn host() -> &'static TestHost {
     static HOST: OnceLock<TestHost> = OnceLock::new();
-    HOST.get_or_init(|| kept(config("")))
+    HOST.get_or_init(|| kept(&config(&[ASSISTANT, CLASSIFY, EMBED])))
 }
 
 pub(crate) const BOUNDARY: &str = "----a-boundary";
@@ -357,13 +366,11 @@ fn begin(client: Client, len: usize) -> std::net::TcpStream {
 
 #[test]
 fn files_are_bounded_together_and_nothing_of_one_is_left_when_its_client_leaves() {
-    let config = config("[uploads]\nbytes_max = \"5MiB\"\n");
     // The default of an endpoint that says nothing would never fit.
-    let config = config.replace(
-        "uploads = { files = [\"file\"] }",
-        "uploads = { files = [\"file\"], size_max = \"5MiB\", file_size_max = \"4MiB\" }",
-    );
-    let host = TestHost::start(&config);
+    let host = config(&[])
+        .with("uploads.bytes_max = \"5MiB\"")
+        .with("endpoints.slow.uploads = { size_max = \"5MiB\", file_size_max = \"4MiB\" }")
+        .start();
     let client = host.client();
     let left = begin(client, 3 << 20);
     eventually("a spooled file", || {
@@ -387,7 +394,7 @@ fn files_are_bounded_together_and_nothing_of_one_is_left_when_its_client_leaves(
 
 #[test]
 fn memory_does_not_follow_what_is_uploaded() {
-    let host = TestHost::start(&config(""));
+    let host = config(&[]).start();
     let client = host.client();
     assert_eq!(
         send(

@@ -1,15 +1,16 @@
-//! Other servers as models, where all is well: a second node by either protocol, and llama.cpp's server.
+//! Other servers as models, where all is well: a second node by either protocol. Of llama.cpp's server, see `llama`.
 
 use serde_json::{Value, json};
 
-use crate::far::{LlamaCpp, ask, proxy, streamed, upstream};
-use crate::host::{TestHost, demo, demo_config, root};
-use crate::python_clients::openai_chat;
+use crate::far::{ask, proxy, streamed, upstream};
+use crate::host::{TestHost, alone, demo, root};
+use crate::python_clients::{self, openai_chat};
 
 #[test]
 fn every_dialect_goes_out_in_the_words_of_either_kind() {
-    let far = demo().address();
-    let own = demo()
+    let (_guard, own_node) = alone();
+    let far = own_node.address();
+    let own = own_node
         .client()
         .post("/v1/chat/completions", ask("assistant", json!({})))
         .json();
@@ -50,7 +51,7 @@ fn every_dialect_goes_out_in_the_words_of_either_kind() {
         let raw = json!({ "model": name, "prompt": "Once upon a time", "temperature": 0, "max_tokens": 8 });
         let (here, there) = (
             near.client().post("/v1/completions", raw.to_string()).json(),
-            demo()
+            own_node
                 .client()
                 .post("/v1/completions", raw.to_string().replace(name, "assistant"))
                 .json(),
@@ -73,8 +74,9 @@ fn every_dialect_goes_out_in_the_words_of_either_kind() {
 
 #[test]
 fn several_answers_and_answers_by_a_schema_come_from_either_kind() {
-    let far = demo().address();
-    let own = demo()
+    let (_guard, own_node) = alone();
+    let far = own_node.address();
+    let own = own_node
         .client()
         .post("/v1/chat/completions", ask("assistant", json!({})))
         .json();
@@ -110,7 +112,7 @@ fn several_answers_and_answers_by_a_schema_come_from_either_kind() {
 
 #[test]
 fn openai_s_own_client_sees_no_difference_between_a_node_and_one_in_front_of_it() {
-    let far = TestHost::start(&demo_config("\n[endpoints.plain]\nmodel = \"smollm2\"\n"));
+    let far = python_clients::node();
     let embed = upstream("openai", far.address(), "embed") + ", task = \"feature-extraction\"";
     let near = proxy(&[
         ("assistant", upstream("openai", far.address(), "assistant")),
@@ -122,14 +124,15 @@ fn openai_s_own_client_sees_no_difference_between_a_node_and_one_in_front_of_it(
 
 #[test]
 fn vectors_come_from_either_kind() {
-    let far = demo().address();
+    let (_guard, own_node) = alone();
+    let far = own_node.address();
     let task = ", task = \"feature-extraction\"";
     let near = proxy(&[
         ("openai", upstream("openai", far, "embed") + task),
         ("ollama", upstream("ollama", far, "embed") + task),
     ]);
     let body = |model: &str| json!({ "model": model, "input": ["a text", "another"] }).to_string();
-    let own = demo().client().post("/v1/embeddings", body("embed")).json();
+    let own = own_node.client().post("/v1/embeddings", body("embed")).json();
     for name in ["openai", "ollama"] {
         let answer = near.client().post("/v1/embeddings", body(name)).json();
         assert_eq!(answer["data"], own["data"], "{name}");
@@ -140,52 +143,6 @@ fn vectors_come_from_either_kind() {
             (400, &json!("model"))
         );
     }
-}
-
-#[test]
-fn llama_cpp_s_server_chats_whole_and_bit_by_bit() {
-    let llama = LlamaCpp::start();
-    let near = proxy(&[("llama", upstream("openai", llama.1, "smollm2"))]);
-    let whole = near
-        .client()
-        .post("/v1/chat/completions", ask("llama", json!({ "max_tokens": 24 })))
-        .json();
-    let text = whole["choices"][0]["message"]["content"].as_str().expect("text");
-    // What it says when it is asked itself; its words depend on the processor.
-    let own = llama.chat(&ask("smollm2", json!({ "max_tokens": 24 })));
-    assert!(text.len() > 20, "{whole}");
-    assert_eq!(own["choices"][0]["message"]["content"], text, "{own}");
-    assert_eq!(
-        own["choices"][0]["finish_reason"], whole["choices"][0]["finish_reason"],
-        "{own} {whole}"
-    );
-    // It tells no counts with a stream; the pieces stand for them.
-    assert!(
-        whole["usage"]["completion_tokens"]
-            .as_u64()
-            .is_some_and(|count| (8..=24).contains(&count)),
-        "{whole}"
-    );
-    let (said, raw) = streamed(&near, &ask("llama", json!({ "max_tokens": 24, "stream": true })));
-    assert_eq!(said, text, "{raw}");
-    assert!(
-        raw.lines().filter(|line| line.starts_with("data: ")).count() > 10,
-        "{raw}"
-    );
-    let ollama = json!({ "model": "llama", "prompt": "Once upon a time", "raw": true, "options": { "num_predict": 8, "temperature": 0 } });
-    let lines =
-        String::from_utf8(near.client().post("/api/generate", ollama.to_string()).body).expect("UTF-8");
-    assert!(
-        lines.lines().count() > 4 && lines.contains("\"done\":true"),
-        "{lines}"
-    );
-    // A prompt beyond its context ends its stream, whose status is sent by then, without a word.
-    let long = json!({ "messages": [{ "role": "user", "content": "word ".repeat(900) }] });
-    let refused = near.client().post("/v1/chat/completions", ask("llama", long));
-    assert_eq!(
-        (refused.status, &refused.json()["error"]["code"]),
-        (502, &json!("upstream_broke_off"))
-    );
 }
 
 #[test]

@@ -12,7 +12,8 @@ use crate::far::{
     HEAD, ask, event, proxy, proxy_config, relay, says, server, streamed, tls_server, upstream,
 };
 use crate::generate::{eventually, load, send};
-use crate::host::{TestHost, demo, demo_config, root};
+use crate::host::{TestHost, demo, root};
+use crate::node::{ASSISTANT, CLASSIFY, NodeConfig};
 
 #[test]
 fn tokens_that_a_templater_made_are_its_fault_where_the_server_takes_none() {
@@ -263,14 +264,14 @@ fn a_model_of_the_node_takes_over_where_the_other_server_is_down() {
     let remote = upstream("openai", dead, "m") + ", fallback = [\"smollm2\"], retries = 0";
     let extra =
         format!("\n[models.remote]\nupstream = {{ {remote} }}\n[endpoints.remote]\nmodel = \"remote\"\n");
-    let host = TestHost::start(&demo_config(&extra));
+    let host = NodeConfig::of(&[]).with(&extra).start();
     let whole = host
         .client()
         .post("/v1/chat/completions", ask("remote", json!({})))
         .json();
     assert_eq!(whole["usage"]["completion_tokens"], 12, "{whole}");
     let mismatched = extra.replace("fallback = [\"smollm2\"]", "fallback = [\"minilm\"]");
-    let host = TestHost::start(&demo_config(&mismatched));
+    let host = NodeConfig::of(&[CLASSIFY]).with(&mismatched).start();
     let ready = host.client().get("/readyz").json().to_string();
     assert!(
         ready.contains("`minilm` is for feature-extraction, and it is for text-generation"),
@@ -280,7 +281,8 @@ fn a_model_of_the_node_takes_over_where_the_other_server_is_down() {
 
 #[test]
 fn a_client_that_leaves_closes_the_call_whole_or_streamed_before_or_after_the_first_word() {
-    let far = TestHost::start(&demo_config("").replace("slots = 8", "slots = 1"));
+    let far = NodeConfig::of(&[ASSISTANT]).with("models.smollm2.generate.slots = 1");
+    let far = far.start();
     for kind in ["openai", "ollama"] {
         let near = proxy(&[("m", upstream(kind, far.address(), "assistant"))]);
         for stream in [true, false] {

@@ -11,13 +11,13 @@ use serde_json::json;
 
 use crate::client::{Answer, read};
 use crate::edge::config;
-use crate::host::{TestHost, demo};
+use crate::host::{TestHost, classifier};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// What the demo answers to these bytes, to the end of the connection.
+/// What a node answers to these bytes, to the end of the connection.
 fn raw(bytes: &[u8]) -> String {
-    raw_of(demo(), bytes)
+    raw_of(classifier(), bytes)
 }
 
 fn raw_of(host: &TestHost, bytes: &[u8]) -> String {
@@ -78,7 +78,7 @@ fn chunks_count_where_a_length_stands_beside_them_and_the_connection_ends() {
              GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n",
             body.len()
         );
-        let mut stream = demo().client().connect();
+        let mut stream = classifier().client().connect();
         stream.write_all(request.as_bytes()).expect("sent");
         // Nothing is shut on this side: it is the host that ends the connection.
         let mut answer = String::new();
@@ -104,7 +104,7 @@ fn a_head_beyond_reason_is_431() {
         .as_bytes())),
         ["431"]
     );
-    assert_eq!(demo().client().get("/healthz").status, 200);
+    assert_eq!(classifier().client().get("/healthz").status, 200);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn how_long_a_head_may_be_is_the_operators_affair() {
 }
 
 fn packed(encoding: &str, body: &[u8]) -> Answer {
-    demo()
+    classifier()
         .client()
         .send("POST", "/classify", &[JSON, ("content-encoding", encoding)], body)
 }
@@ -163,13 +163,13 @@ fn packed_bodies_are_unpacked_and_bombs_are_413() {
     }
     let bomb = gzip(&vec![b' '; 256 << 20]);
     assert!(bomb.len() < 1 << 20);
-    let before = demo().resident();
+    let before = classifier().resident();
     let refused = packed("gzip", &bomb);
     assert_eq!(
         (refused.status, &refused.json()["code"]),
         (413, &json!("body_too_large"))
     );
-    assert!(demo().resident() < before + (64 << 20), "the bomb went off");
+    assert!(classifier().resident() < before + (64 << 20), "the bomb went off");
     let broken = packed("gzip", &gzip(body)[..20]);
     assert_eq!(
         (broken.status, &broken.json()["code"]),
@@ -216,7 +216,7 @@ fn browsers_of_configured_origins_may_call_and_others_may_not() {
     assert_eq!(answer.header("vary"), Some("origin"));
     let stranger = ask("POST", "https://evil.test", &[]);
     assert_eq!(stranger.header("access-control-allow-origin"), None);
-    let without = demo().client().send(
+    let without = classifier().client().send(
         "OPTIONS",
         "/classify",
         &[("origin", "https://a.test"), wanted[0]],
@@ -261,7 +261,7 @@ async fn requests_that_are_reset_at_once_cost_nobody_else_anything() {
 
 #[test]
 fn an_answer_to_a_head_has_no_body() {
-    let mut stream = demo().client().connect();
+    let mut stream = classifier().client().connect();
     stream
         .write_all(b"HEAD /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         .expect("sent");

@@ -1,6 +1,6 @@
 """Schemathesis against a node's own document, with requests that match it and requests that do not; the same ones each time.
 
-openapi_fuzz.py BASE_URL EXAMPLES [PATH_REGEX [KEY]]
+openapi_fuzz.py BASE_URL PHASES EXAMPLES [PATH_REGEX [KEY]]
 """
 
 import pathlib
@@ -8,10 +8,10 @@ import subprocess
 import sys
 import tempfile
 
-base_url, examples, *rest = sys.argv[1:]
+base_url, phases, examples, *rest = sys.argv[1:]
 program = pathlib.Path(sys.executable).parent / "schemathesis"
 arguments = [
-    "run", f"{base_url}/openapi.json", "--phases", "examples,coverage,fuzzing", "--mode", "all",
+    "run", f"{base_url}/openapi.json", "--phases", phases, "--mode", "all",
     "--max-examples", examples, "--seed", "1", "--workers", "1", "--request-timeout", "20", "--max-failures", "20",
     "--continue-on-failure", "--no-color",
 ]

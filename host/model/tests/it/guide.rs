@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use selvedge_model::generate::{Decision, Seat, guide};
 use selvedge_model::{
-    Finish, GenerateOptions, GenerateRequest, Generation, InferError, Model, ModelOptions, Sampling,
-    Structure,
+    Finish, GenerateOptions, GenerateRequest, Generation, InferError, Model, Sampling, Structure,
 };
 
-use crate::fixture::{folder, load, model};
-use crate::generate::{recorded, request, rounds_as_recorded, text, variant, whole, with_options};
+use crate::fixture::{folder, model};
+use crate::generate::{recorded, request, rounds_as_recorded, text, warm_prompt, whole, with_options};
 
 const ANY: Decision = Decision::Draw {
     allowed: None,
@@ -34,13 +33,18 @@ async fn answer(mut seat: Seat, decisions: Vec<Decision>, late_ms: impl Fn(usize
 }
 
 fn warm(index: usize, tokens_max: usize) -> GenerateRequest {
+    drawn(&warm_prompt(index), index, tokens_max)
+}
+
+/// A text that is drawn, with a seed.
+fn drawn(prompt: &[u32], seed: usize, tokens_max: usize) -> GenerateRequest {
     GenerateRequest {
         sampling: Sampling {
             temperature: 0.8,
-            seed: index as u64,
+            seed: seed as u64,
             ..Sampling::default()
         },
-        ..request(&recorded("greedy.json")[index].tokens, tokens_max)
+        ..request(prompt, tokens_max)
     }
 }
 
@@ -100,7 +104,8 @@ async fn forced_tokens_are_read_by_the_model_as_its_own() {
 }
 
 /// Four at a time in three rows, guides that are late at unlike steps: each text is the one that it is alone and without a guide.
-async fn late_guides_change_nothing(model: &Model) {
+pub(crate) async fn late_guides_change_nothing(model: &Model, prompt: impl Fn(usize) -> Vec<u32>) {
+    let warm = |index, tokens_max| drawn(&prompt(index), index, tokens_max);
     let mut alone = Vec::new();
     for index in 0..5 {
         alone.push(text(model, warm(index, 6 + 4 * index)).await);
@@ -133,20 +138,7 @@ async fn late_guides_change_no_text_in_a_shared_cache() {
         prefill_chunk: 16,
         ..GenerateOptions::default()
     };
-    late_guides_change_nothing(&with_options(&folder("smollm2"), options)).await;
-}
-
-#[tokio::test]
-async fn late_guides_change_no_text_where_rows_are_copied() {
-    let options = ModelOptions {
-        generate: GenerateOptions {
-            slots: 3,
-            ..GenerateOptions::default()
-        },
-        ..ModelOptions::default()
-    };
-    let model = load(&variant("plain"), &options).expect("run `cargo xtask setup`");
-    late_guides_change_nothing(&model).await;
+    late_guides_change_nothing(&with_options(&folder("smollm2"), options), warm_prompt).await;
 }
 
 #[tokio::test]

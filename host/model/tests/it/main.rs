@@ -2,6 +2,7 @@
 //!
 //! The library and the models are those of `cargo xtask setup`.
 
+mod deep_references;
 mod fixture;
 mod generate;
 mod guide;
@@ -9,3 +10,4 @@ mod inference;
 mod load;
 mod reference;
 mod structure;
+mod tiny;

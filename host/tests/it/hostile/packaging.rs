@@ -80,12 +80,10 @@ pub(crate) fn case_42_more_to_compile_than_there_is_time_for() {
     let bomb = siege.host.file().with_file_name("bomb.wasm");
     std::fs::write(&bomb, guest::functions(15_000, 60)).expect("written");
     let config = std::fs::read_to_string(siege.host.file()).expect("read");
-    let hostile = config
-        .split("[plugins.hostile]\npath = \"")
-        .nth(1)
-        .expect("there");
-    let path = hostile.split('"').next().expect("a path");
-    std::fs::write(siege.host.file(), config.replace(path, &bomb.to_string_lossy())).expect("written");
+    let path = siege.component();
+    assert!(config.contains(&*path.to_string_lossy()), "{config}");
+    let config = config.replace(&*path.to_string_lossy(), &bomb.to_string_lossy());
+    std::fs::write(siege.host.file(), config).expect("written");
     siege.meanwhile(|| {
         siege.host.hang_up();
         eventually("the next generation", || {
@@ -148,12 +146,7 @@ pub(crate) fn case_46_what_it_says_of_itself_is_damaged_or_untrue() {
 #[test]
 pub(crate) fn case_48_a_plugin_that_is_broken_when_the_node_reloads() {
     let siege = Attacker::text(&HARMLESS).attack();
-    let config = std::fs::read_to_string(siege.host.file()).expect("read");
-    let path = config
-        .split("[plugins.hostile]\npath = \"")
-        .nth(1)
-        .and_then(|rest| rest.split('"').next());
-    let path = Path::new(path.expect("a path"));
+    let path = &siege.component();
     let whole = std::fs::read(path).expect("read");
     let reloads = || {
         let text = String::from_utf8(siege.host.client().get("/metrics").body).expect("UTF-8");

@@ -11,7 +11,8 @@ use super::guest::Guest;
 use super::innocent::beside;
 use crate::client::Answer;
 use crate::generate::eventually;
-use crate::host::{TestHost, demo_config, root};
+use crate::host::{TestHost, root};
+use crate::node::{CLASSIFY, NodeConfig};
 
 /// A plugin that does its worst.
 #[derive(Clone)]
@@ -168,20 +169,7 @@ impl Attacker {
 
 /// The configuration of a node with an endpoint for each attacker, and an innocent one.
 pub(crate) fn node(attackers: &[(&str, &Attacker)], dir: &Path) -> String {
-    // Its `classify` is the innocent endpoint; what takes long to load is left out.
-    let demo = demo_config("");
-    let part = |from: &str, to: &str| {
-        let rest = demo.split_once(from).expect("in the demo").1;
-        format!("{from}{}", rest.split_once(to).expect("in the demo").0)
-    };
-    let head = demo.split_once("[models.spam]").expect("in the demo").0;
-    let mut config = [
-        head,
-        &part("[models.spam]", "[models.minilm]"),
-        &part("[plugins.json-schema]", "[plugins.redact]"),
-        &part("[endpoints.classify]", "# POST /embed"),
-    ]
-    .join("\n");
+    let mut config = String::new();
     let folders: BTreeSet<&str> = attackers.iter().filter_map(|(_, it)| it.folder()).collect();
     for folder in folders {
         let path = root().join("models").join(folder);
@@ -190,7 +178,8 @@ pub(crate) fn node(attackers: &[(&str, &Attacker)], dir: &Path) -> String {
     for (name, attacker) in attackers {
         config += &attacker.tables(name, dir);
     }
-    config
+    // The demo's `classify` is the innocent endpoint.
+    NodeConfig::of(&[CLASSIFY]).with(&config).text()
 }
 
 /// A node under attack.
@@ -200,6 +189,11 @@ pub(crate) struct Siege {
 }
 
 impl Siege {
+    /// The file of the hostile component, where it was given as bytes.
+    pub(crate) fn component(&self) -> PathBuf {
+        self.dir.path().join("hostile.wasm")
+    }
+
     /// One request to the hostile endpoint.
     pub(crate) fn ask(&self) -> Answer {
         self.host

@@ -1,0 +1,246 @@
+//! A change of the binary under load: SIGUSR2, as nginx does it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::client::read_next;
+use crate::far::server;
+use crate::generate::eventually;
+use crate::service::{Service, listening, signal};
+use crate::sockets::config;
+
+const ASK: &str = r#"{"text":"a prize"}"#;
+
+/// Clients that ask as long as they are told to: how many requests were answered, and what went wrong.
+struct Load {
+    goes_on: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    failures: Arc<Mutex<Vec<String>>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(address: SocketAddr, connections: usize) -> Self {
+        let mut load = Self {
+            goes_on: Arc::new(AtomicBool::new(true)),
+            answered: Arc::default(),
+            failures: Arc::default(),
+            threads: Vec::new(),
+        };
+        for number in 0..connections {
+            let (goes_on, answered) = (Arc::clone(&load.goes_on), Arc::clone(&load.answered));
+            let failures = Arc::clone(&load.failures);
+            // Some keep their connection as long as they may, others make one for each request.
+            let requests_max = if number % 4 == 0 { 1 } else { usize::MAX };
+            let work = move || {
+                while goes_on.load(Ordering::SeqCst) {
+                    if let Err(failure) = connection(address, requests_max, &goes_on, &answered) {
+                        failures.lock().expect("no panic").push(failure);
+                    }
+                }
+            };
+            let thread = std::thread::Builder::new().spawn(work).expect("a thread");
+            load.threads.push(thread);
+        }
+        load
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
+    }
+
+    fn end(self) -> (usize, Vec<String>) {
+        self.goes_on.store(false, Ordering::SeqCst);
+        for thread in self.threads {
+            thread.join().expect("no panic");
+        }
+        let failures = self.failures.lock().expect("no panic").clone();
+        (self.answered.load(Ordering::SeqCst), failures)
+    }
+}
+
+/// Asks over one connection until the host closes it, as it says, or enough was asked.
+fn connection(
+    address: SocketAddr,
+    requests_max: usize,
+    goes_on: &AtomicBool,
+    answered: &AtomicUsize,
+) -> Result<(), String> {
+    let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
+    let mut stream = TcpStream::connect(address).map_err(|error| failed("connect", error))?;
+    let time_max = Some(Duration::from_secs(60));
+    stream
+        .set_read_timeout(time_max)
+        .map_err(|error| failed("time-out", error))?;
+    let len = ASK.len();
+    let request = format!(
+        "POST /classify HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: {len}\r\n\r\n{ASK}"
+    );
+    for _ in 0..requests_max {
+        stream
+            .write_all(request.as_bytes())
+            .map_err(|error| failed("send", error))?;
+        let mut first = [0];
+        // Where it was closed without an answer, the request is lost.
+        match stream.peek(&mut first) {
+            Ok(1) => {}
+            Ok(_) => return Err("closed without an answer".to_owned()),
+            Err(error) => return Err(failed("read", error)),
+        }
+        let answer = read_next(&mut stream);
+        if answer.status != 200 {
+            return Err(format!("{}: {}", answer.status, answer.text()));
+        }
+        answered.fetch_add(1, Ordering::SeqCst);
+        if answer.header("connection") == Some("close") || !goes_on.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A model of another server, which begins an answer at once and ends it when it is told to.
+fn slow_model() -> (String, mpsc::Sender<()>) {
+    let (go, wait) = mpsc::channel();
+    let wait = Mutex::new(wait);
+    let (address, _) = server(move |_, mut stream, _| {
+        let piece = |text: &str| {
+            format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+        };
+        let stop = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        stream
+            .write_all(format!("{head}{}", piece("begun")).as_bytes())
+            .ok();
+        wait.lock().expect("no panic").recv().ok();
+        stream
+            .write_all(format!("{}{stop}data: [DONE]\n\n", piece(" and ended")).as_bytes())
+            .ok();
+    });
+    let model = format!(
+        "[models.slow]\nupstream = {{ kind = \"openai\", url = \"http://{address}/v1\", model = \"m\" }}\n[endpoints.slow]\npath = \
+         \"/slow\"\nmodel = \"slow\"\n"
+    );
+    (model, go)
+}
+
+/// Begins a streamed chat, and reads until its first word.
+fn begin_stream(address: SocketAddr) -> TcpStream {
+    let body = r#"{"model":"slow","stream":true,"messages":[{"role":"user","content":"?"}]}"#;
+    let mut stream = crate::client::Client::new(address).begin("/v1/chat/completions", body);
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("begun") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("its first word");
+        seen.push(byte[0]);
+    }
+    stream
+}
+
+/// Hands over from the process of this id: the id of the one that serves from then on.
+fn upgrade(node: &Service, id: u32) -> u32 {
+    signal(id, Signal::USR2);
+    let told = node.told("MAINPID=");
+    let next = told
+        .trim()
+        .strip_prefix("MAINPID=")
+        .and_then(|id| id.parse().ok());
+    let next = next.unwrap_or_else(|| panic!("{told}"));
+    assert!(node.told("READY=1").contains("STATUS=serving"));
+    next
+}
+
+/// Upgrades a node again and again under load, with a stream that began before.
+fn upgrade_under_load(connections: usize, upgrades: usize) {
+    let (socket, address) = listening();
+    let (model, go) = slow_model();
+    let text = config("listen = \"127.0.0.1:1\"\ndrain_timeout = \"60s\"", &model);
+    let node = Service::start(&text, vec![("http", socket)], &[]);
+    node.told("READY=1");
+    let mut id = node.id();
+    let load = Load::start(address, connections);
+    eventually("the first answers", || load.answered() > connections);
+    let mut stream = begin_stream(address);
+    for _ in 0..upgrades {
+        let before = load.answered();
+        id = upgrade(&node, id);
+        eventually("answers of the new process", || {
+            load.answered() > before + connections
+        });
+    }
+    eventually("what each of them says", || {
+        node.log().matches("handed over to process").count() == upgrades
+    });
+    go.send(()).expect("it waits");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).expect("the rest");
+    assert!(rest.contains("and ended") && rest.contains("[DONE]"), "{rest}");
+    let (answered, failures) = load.end();
+    assert_eq!(failures, Vec::<String>::new(), "of {answered} requests");
+    assert!(answered > upgrades * connections);
+    signal(id, Signal::TERM);
+    node.told("STOPPING=1");
+}
+
+#[test]
+fn five_upgrades_under_sixteen_connections_fail_no_request_and_a_stream_ends_whole() {
+    upgrade_under_load(16, 5);
+}
+
+#[test]
+#[ignore = "twenty upgrades take a minute: a deep run does them"]
+fn twenty_upgrades_under_sixty_four_connections_fail_no_request_and_a_stream_ends_whole() {
+    upgrade_under_load(64, 20);
+}
+
+#[test]
+fn a_new_process_that_fails_leaves_the_node_as_it_is_and_a_later_one_takes_over() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("node.sock");
+    let text = config(
+        &format!("listen = [\"127.0.0.1:0\", \"unix:{}\"]", path.display()),
+        "",
+    );
+    let mut node = Service::start(&text, Vec::new(), &[]);
+    node.told("READY=1");
+    eventually("its address", || node.log().contains("listening on http://"));
+    let log = node.log();
+    let (_, rest) = log.split_once("listening on http://").expect("told");
+    let address: SocketAddr = rest
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .parse()
+        .expect("an address");
+    let client = crate::client::Client::new(address);
+    std::fs::write(node.file(), "[server]\nlisten = 7\n").expect("written");
+    signal(node.id(), Signal::USR2);
+    eventually("the reason", || {
+        node.log().contains("the node is not handed over, and goes on")
+    });
+    assert!(
+        node.log().contains("exit status: 3") && node.log().contains("server.listen"),
+        "{}",
+        node.log()
+    );
+    assert_eq!(client.post("/classify", ASK).status, 200);
+    std::fs::write(node.file(), text).expect("written");
+    let next = upgrade(&node, node.id());
+    assert!(node.wait().success(), "the old one has drained");
+    assert_eq!(client.post("/classify", ASK).status, 200);
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("its file is there still");
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+        .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    signal(next, Signal::TERM);
+    node.told("STOPPING=1");
+}
