@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use selvedge::config::{Config, Observe, Telemetry};
 use selvedge::edge::key::{self, Moment};
-use selvedge::edge::{Authority, Edge, Key, Keys};
+use selvedge::edge::{Authority, Edge, Key, Keys, Peer};
 use selvedge::http::call::Call;
 use selvedge::http::full;
 use selvedge::observe::{Noted, Queue};
@@ -55,7 +55,7 @@ fn run(bencher: divan::Bencher) {
         .expect("a request")
         .into_parts();
     head.headers = headers;
-    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let dir = tempfile::tempdir().expect("a folder");
     let database = Database::open(dir.path()).expect("opened");
     let queue = Queue::open(database, dir.path(), Observe::default()).expect("opened");
@@ -80,7 +80,7 @@ fn run(bencher: divan::Bencher) {
 #[divan::bench]
 fn whose_key(bencher: divan::Bencher) {
     let (edge, headers) = made();
-    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     bencher.bench(|| edge.authenticate(&headers, peer));
 }
 

@@ -1,6 +1,5 @@
 //! The wiring: a checked configuration becomes a node that listens, loads, serves, drains and stops.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,16 +7,15 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use selvedge_model::Runtime;
 use selvedge_plugin::{Room, Sandbox, SandboxOptions, Spool, SpoolBounds};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
-use crate::config::{self, AuthMode, Config, Source};
+use crate::activation::{ActivationError, ActivationSocket};
+use crate::config::{self, Address, AuthMode, Config, Source};
 use crate::edge::{Authority, Keys, Tokens, keystore, signers};
 use crate::generation::{Generation, Means};
 use crate::granted::Kept;
 use crate::http::handle::Side;
-use crate::http::listener::{self, Gate};
 use crate::http::tls::{self, Tls};
+use crate::listeners::{Certificates, Listeners};
 use crate::observe::{Deliveries, Queue};
 use crate::shutdown::Shutdown;
 use crate::state::{Database, StateError};
@@ -44,6 +42,8 @@ pub struct App {
     reloading: tokio::sync::Mutex<()>,
     shutdown: Shutdown,
     started: Instant,
+    /// Addresses that were passed and that other machines reach, each with the key of its side.
+    far: Vec<(&'static str, Address)>,
 }
 
 impl App {
@@ -163,6 +163,12 @@ impl App {
         *running = Some(deliveries);
     }
 
+    /// Addresses that were passed and that other machines reach, each with the key of its side.
+    #[must_use]
+    pub fn far(&self) -> &[(&'static str, Address)] {
+        &self.far
+    }
+
     /// When the node was started.
     #[must_use]
     pub fn started(&self) -> Instant {
@@ -174,13 +180,18 @@ impl App {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("server.listen: cannot listen on {address}: {why}")]
+    #[error("{key}: cannot listen on {address}: {why}")]
     Listen {
+        /// Whose it is.
+        key: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// Why.
         why: std::io::Error,
     },
+    /// A socket that was passed cannot be used.
+    #[error("{0}")]
+    Activation(#[from] ActivationError),
     /// Certificate or key cannot be used.
     #[error("{0}.tls: {1}")]
     Tls(&'static str, String),
@@ -204,6 +215,9 @@ pub enum StartError {
     Runtime(#[from] selvedge_model::LoadError),
 }
 
+/// How long a node that retires waits for clients to leave by themselves, with an answer that asks them to.
+const RETIRE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// How long what was cut off may take to end. Dropping it takes no time, but where a task is in the midst of something that
 /// does not wait, such as reading a configuration.
 const CUT_TIME_MAX: Duration = Duration::from_secs(1);
@@ -211,10 +225,7 @@ const CUT_TIME_MAX: Duration = Duration::from_secs(1);
 /// A node whose listeners are bound.
 pub struct Node {
     app: Arc<App>,
-    listeners: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
-    admin: Vec<TcpListener>,
-    admin_addresses: Vec<SocketAddr>,
+    listeners: Listeners,
     tls: Option<Arc<Tls>>,
     admin_tls: Option<Arc<Tls>>,
 }
@@ -275,24 +286,6 @@ fn spool(config: &Config) -> std::io::Result<Spool> {
     Spool::open(&config.state.dir.join("uploads"), bounds)
 }
 
-fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
-    let bind = |address: &SocketAddr| {
-        listener::bind(*address).map_err(|why| StartError::Listen {
-            address: *address,
-            why,
-        })
-    };
-    addresses.iter().map(bind).collect()
-}
-
-/// A port 0 has become a real one.
-fn addresses_of(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-    listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .collect()
-}
-
 /// Keeps what was observed from growing where nobody asks for it.
 async fn upkeep(metrics: &'static Metrics, shutdown: Shutdown) {
     loop {
@@ -315,15 +308,13 @@ fn scheme(tls: Option<&Arc<Tls>>) -> &'static str {
 }
 
 impl Node {
-    /// Binds the listeners and starts the sandbox. Must be called on the executor.
+    /// Binds the listeners that were not passed and starts the sandbox. Must be called on the executor.
     ///
     /// # Errors
     ///
     /// Where an address is taken, the state folder cannot be used, or ONNX Runtime cannot be loaded.
-    pub fn bind(config: Config) -> Result<Self, StartError> {
-        let listeners = bind_all(&config.server.listen.0)?;
-        let admin = config.admin.as_ref().map_or(&[] as &[_], |admin| &admin.listen.0);
-        let (admin, addresses) = (bind_all(admin)?, addresses_of(&listeners));
+    pub fn bind(config: Config, passed: Vec<ActivationSocket>) -> Result<Self, StartError> {
+        let listeners = Listeners::open(&config, passed)?;
         let tls = tls_of("server", config.server.tls.as_ref())?;
         let admin_tls = tls_of(
             "admin",
@@ -348,13 +339,11 @@ impl Node {
             reloading: tokio::sync::Mutex::default(),
             shutdown: Shutdown::default(),
             started: Instant::now(),
+            far: listeners.far(),
         });
         Ok(Self {
             app,
             listeners,
-            addresses,
-            admin_addresses: addresses_of(&admin),
-            admin,
             tls,
             admin_tls,
         })
@@ -362,8 +351,14 @@ impl Node {
 
     /// The addresses that it listens on; a port 0 has become a real one.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<Address> {
+        self.listeners.addresses(Side::Public)
+    }
+
+    /// The listeners.
+    #[must_use]
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     /// What requests see.
@@ -374,8 +369,8 @@ impl Node {
 
     /// The addresses of the operators' listener.
     #[must_use]
-    pub fn admin_addresses(&self) -> &[SocketAddr] {
-        &self.admin_addresses
+    pub fn admin_addresses(&self) -> Vec<Address> {
+        self.listeners.addresses(Side::Admin)
     }
 
     /// `http` or `https`.
@@ -397,28 +392,11 @@ impl Node {
         for tls in self.tls.iter().chain(&self.admin_tls) {
             shutdown.spawn(tls::follow(Arc::clone(tls), shutdown.clone()));
         }
-        let sides = [
-            (
-                Side::Public,
-                std::mem::take(&mut self.listeners),
-                self.tls.clone(),
-            ),
-            (
-                Side::Admin,
-                std::mem::take(&mut self.admin),
-                self.admin_tls.clone(),
-            ),
-        ];
-        for (side, listeners, tls) in sides {
-            let gate = Gate {
-                side,
-                tls,
-                slots: Arc::new(Semaphore::new(app.config.server.connections_max)),
-            };
-            for listener in listeners {
-                shutdown.spawn(listener::serve(listener, gate.clone(), Arc::clone(app)));
-            }
-        }
+        let certificates = Certificates {
+            public: self.tls.as_ref(),
+            admin: self.admin_tls.as_ref(),
+        };
+        self.listeners.accept(app, &certificates);
     }
 
     /// Builds the first generation and puts it in place. What is broken in it is logged, and is in `/readyz`.
@@ -442,7 +420,16 @@ impl Node {
     pub async fn drain(&self) -> bool {
         let (shutdown, server) = (&self.app.shutdown, &self.app.config.server);
         shutdown.leave();
-        tokio::time::sleep(server.drain_delay.0).await;
+        if !shutdown.is_handed_over() {
+            tokio::time::sleep(server.drain_delay.0).await;
+        }
+        if shutdown.is_handed_over() || self.listeners.are_passed() {
+            // Whoever connects is served by another process, now or soon: no client need notice that this one ends.
+            shutdown.retire();
+            tokio::time::timeout(RETIRE_TIME_MAX, self.listeners.quiet())
+                .await
+                .ok();
+        }
         shutdown.begin();
         let all = shutdown.finished(server.drain_timeout.0).await;
         if !all {

@@ -35,10 +35,18 @@ pub mod openapi;
 
 pub mod http;
 
+pub mod activation;
+
+pub mod listeners;
+
 pub mod app;
 
 pub mod reload;
 
 pub mod shutdown;
+
+pub mod service;
+
+pub mod upgrade;
 
 pub mod cli;

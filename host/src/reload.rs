@@ -1,7 +1,6 @@
 //! Change without loss: a new generation is built beside the one that serves, tried, and put in its place whole. Where anything
 //! is wrong with it, nothing changes. Requests keep the generation that they began with.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -11,9 +10,10 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::app::{App, StartError};
-use crate::config::{self, AuthMode, Config, ConfigError, Source};
+use crate::config::{self, Address, AuthMode, Config, ConfigError, Source};
 use crate::generation::Generation;
 use crate::pipeline::{ClientFault, HostFault, RequestError};
+use crate::service;
 
 /// What became of a reload.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -85,6 +85,7 @@ async fn reload(app: &App) -> Result<Reloaded, ReloadError> {
     let Ok(_turn) = app.reloading().try_lock() else {
         return Err(ReloadError::Busy);
     };
+    service::reloading();
     let outcome = build(app).await;
     let word = if outcome.is_ok() { "done" } else { "refused" };
     counter!("selvedge_reloads_total", "outcome" => word).increment(1);
@@ -98,6 +99,10 @@ async fn reload(app: &App) -> Result<Reloaded, ReloadError> {
         ),
         Err(error) => tracing::error!(%error, "the configuration was not reloaded"),
     }
+    match &outcome {
+        Ok(_) => service::ready("serving; the configuration was read again"),
+        Err(_) => service::ready("serving; the configuration was refused, see the log"),
+    }
     outcome
 }
 
@@ -105,7 +110,7 @@ async fn build(app: &App) -> Result<Reloaded, ReloadError> {
     let started = Instant::now();
     let before = app.generation().ok_or(ReloadError::Starting)?;
     let config = Arc::new(Config::read(&before.config.file).map_err(ReloadError::Config)?);
-    if let Some(fault) = opens_to_all(app.config(), &before.config, &config) {
+    if let Some(fault) = opens_to_all(app, &before.config, &config) {
         return Err(ReloadError::Broken(vec![fault]));
     }
     let tell = |step: &str| tracing::debug!(step, "reloading");
@@ -137,14 +142,16 @@ async fn build(app: &App) -> Result<Reloaded, ReloadError> {
 
 /// Why a configuration must not be taken by a node that listens where it did when it started: it would open to all what has asked
 /// until now who they are.
-fn opens_to_all(listening: &Config, before: &Config, config: &Config) -> Option<String> {
+fn opens_to_all(app: &App, before: &Config, config: &Config) -> Option<String> {
     if config.auth.mode != AuthMode::None || before.auth.mode == AuthMode::None {
         return None;
     }
     // Whoever names such an address and asks nobody means it, of that one.
     let meant = &config.server.listen.0;
-    let far = |address: &&SocketAddr| !address.ip().is_loopback() && !meant.contains(address);
+    let far = |address: &&Address| !address.is_local() && !meant.contains(address);
+    let listening = app.config();
     let admin = listening.admin.iter().flat_map(|admin| &admin.listen.0);
+    let passed = app.far().iter().map(|(key, address)| (*key, address));
     let (key, address) = admin
         .map(|address| ("admin.listen", address))
         .chain(
@@ -155,6 +162,7 @@ fn opens_to_all(listening: &Config, before: &Config, config: &Config) -> Option<
                 .iter()
                 .map(|address| ("server.listen", address)),
         )
+        .chain(passed)
         .find(|(_, address)| far(address))?;
     Some(format!(
         "auth.mode: nobody would have to say who they are, and until it is restarted the node listens on {address} (`{key}`): restart \
@@ -198,6 +206,14 @@ fn needs_restart(started_with: &Config, config: &Config) -> Vec<&'static str> {
         (
             "server.drain_timeout",
             old.server.drain_timeout != new.server.drain_timeout,
+        ),
+        (
+            "server.unix_socket",
+            old.server.unix_socket != new.server.unix_socket,
+        ),
+        (
+            "server.proxy_protocol",
+            old.server.proxy_protocol != new.server.proxy_protocol,
         ),
         ("server.tls", old.server.tls != new.server.tls),
         ("state.dir", old.state.dir != new.state.dir),

@@ -10,6 +10,8 @@ use tokio_util::task::TaskTracker;
 #[derive(Clone, Default)]
 pub struct Shutdown {
     leaving: CancellationToken,
+    retire: CancellationToken,
+    handed_over: CancellationToken,
     drain: CancellationToken,
     cut: CancellationToken,
     tasks: TaskTracker,
@@ -27,8 +29,36 @@ impl Shutdown {
         self.leaving.is_cancelled()
     }
 
+    /// Accepts no more connections, and asks those that there are to end with their next answer.
+    pub fn retire(&self) {
+        self.retire.cancel();
+    }
+
+    /// Whether connections are to end with their next answer.
+    #[must_use]
+    pub fn is_retiring(&self) -> bool {
+        self.retire.is_cancelled()
+    }
+
+    /// Waits until no more connections are accepted.
+    pub async fn retiring(&self) {
+        self.retire.cancelled().await;
+    }
+
+    /// Notes that another process has the listening sockets.
+    pub fn hand_over(&self) {
+        self.handed_over.cancel();
+    }
+
+    /// Whether another process has the listening sockets.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.is_cancelled()
+    }
+
     /// Tells every task to finish what it has and take nothing new.
     pub fn begin(&self) {
+        self.retire.cancel();
         self.drain.cancel();
         self.tasks.close();
     }
@@ -59,6 +89,16 @@ impl Shutdown {
         self.tasks.spawn(task);
     }
 
+    /// Starts a task that goes on until the process ends, and that nobody waits for.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it must not hold up the end of the node"
+    )]
+    pub fn spawn_to_the_end(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Dropping the handle lets it run.
+        drop(tokio::spawn(task));
+    }
+
     /// Waits until every task has ended; false where the deadline came first.
     pub async fn finished(&self, within: Duration) -> bool {
         self.tasks.close();
@@ -73,13 +113,16 @@ pub enum Asked {
     End(&'static str),
     /// To read its configuration again: SIGHUP.
     Reload,
+    /// To hand its listening sockets to a new process of the binary: SIGUSR2.
+    Upgrade,
 }
 
-/// SIGTERM, SIGINT and SIGHUP, from the moment that this is made.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR2, from the moment that this is made.
 pub struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    upgrade: Signal,
 }
 
 impl Signals {
@@ -93,6 +136,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -102,6 +146,7 @@ impl Signals {
             _ = self.terminate.recv() => Asked::End("SIGTERM"),
             _ = self.interrupt.recv() => Asked::End("SIGINT"),
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.upgrade.recv() => Asked::Upgrade,
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use selvedge::app::Node;
-use selvedge::config::Config;
+use selvedge::config::{Address, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -145,7 +145,7 @@ impl Served {
             .replace("{state}", &state.path().to_string_lossy());
         let config = Config::parse(&root.join("configs/fuzz.toml"), &text).expect("it is well-formed");
         let node = executor.block_on(async {
-            let mut node = Node::bind(config).expect("bound");
+            let mut node = Node::bind(config, Vec::new()).expect("bound");
             node.accept();
             let generation = node.load(|_| ()).await.expect("loaded");
             let faults: Vec<_> = generation.faults().collect();
@@ -153,7 +153,10 @@ impl Served {
             node
         });
         Self {
-            address: node.addresses()[0],
+            address: match node.addresses().first() {
+                Some(Address::Tcp(address)) => *address,
+                other => panic!("{other:?} is no address of the network"),
+            },
             connection: tokio::sync::Mutex::default(),
             executor,
             _node: node,

@@ -15,7 +15,7 @@ use selvedge_plugin::Startup;
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(super) struct CheckArguments {
-    /// The configuration; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    /// The configuration; default configs/demo.toml, /etc/selvedge/selvedge.toml, then the package's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -27,7 +27,7 @@ pub(super) enum EventsCommand {
 /// Whose queue, and which events of it.
 #[derive(Debug, Args)]
 struct Which {
-    /// The configuration; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    /// The configuration; default configs/demo.toml, /etc/selvedge/selvedge.toml, then the package's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Only those of an observer.
@@ -56,7 +56,7 @@ pub(super) struct ListArguments {
 pub(super) struct ShowArguments {
     /// The event's number, as `list` has it.
     id: i64,
-    /// The configuration; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    /// The configuration; default configs/demo.toml, /etc/selvedge/selvedge.toml, then the package's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -31,7 +31,7 @@ pub(super) enum KeyCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// The configuration, whose `state.dir` has the keys; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    /// The configuration, whose `state.dir` has the keys; default configs/demo.toml, /etc/selvedge/selvedge.toml, then the package's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Answer with JSON on standard output.

@@ -9,6 +9,7 @@ mod out;
 mod plugin;
 mod progress;
 mod serve;
+mod state;
 mod telemetry;
 
 use std::path::PathBuf;
@@ -52,6 +53,9 @@ enum Command {
     /// Look at the events that wait for observers or were given up, and give them again or drop them.
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// Copy what a node keeps, and put a copy back.
+    #[command(subcommand)]
+    State(state::StateCommand),
     /// Look at plugins, and test them.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -101,6 +105,7 @@ impl From<StartError> for CliError {
         match error {
             StartError::Listen { .. } | StartError::Metrics(_) => Self::Failed(error.into()),
             StartError::Spool(_)
+            | StartError::Activation(_)
             | StartError::Tls(..)
             | StartError::Sandbox(_)
             | StartError::State(_)
@@ -146,27 +151,39 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Openapi(arguments) => openapi::run(arguments),
         Command::Model(command) => model::run(command),
         Command::Events(command) => events::run(command),
+        Command::State(command) => state::run(command),
         Command::Plugin(command) => plugin::run(command),
     }
 }
 
-/// Where a configuration is looked for that is not named.
+/// Where a configuration is looked for that is not named; behind these, the one that a package brings along.
 const CONFIG_PLACES: [&str; 2] = ["configs/demo.toml", "/etc/selvedge/selvedge.toml"];
+
+/// A package's configuration, seen from the folder above the executable's.
+const CONFIG_OF_PACKAGE: &str = "share/selvedge/configs/selvedge.toml";
+
+fn config_places() -> Vec<PathBuf> {
+    let executable = std::env::current_exe().ok();
+    let prefix = executable.as_deref().and_then(|file| file.ancestors().nth(2));
+    let package = prefix.map(|prefix| prefix.join(CONFIG_OF_PACKAGE));
+    CONFIG_PLACES.iter().map(PathBuf::from).chain(package).collect()
+}
 
 /// Reads the configuration that is named, or the first that is there.
 fn config(named: Option<PathBuf>) -> Result<Config, CliError> {
     let file = match named {
         Some(file) => file,
-        None => CONFIG_PLACES
-            .iter()
-            .map(PathBuf::from)
-            .find(|place| place.is_file())
-            .ok_or_else(|| {
+        None => {
+            let places = config_places();
+            let found = places.iter().find(|place| place.is_file());
+            found.cloned().ok_or_else(|| {
+                let looked_at: Vec<_> = places.iter().map(|place| place.to_string_lossy()).collect();
                 CliError::Config(vec![format!(
                     "there is no configuration: name one with --config; looked at {}",
-                    CONFIG_PLACES.join(", ")
+                    looked_at.join(", ")
                 )])
-            })?,
+            })?
+        }
     };
     Ok(Config::read(&file)?)
 }

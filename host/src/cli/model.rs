@@ -22,7 +22,7 @@ pub(super) enum ModelCommand {
 /// Arguments of `model list`.
 #[derive(Debug, Args)]
 pub(super) struct ListArguments {
-    /// The configuration; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    /// The configuration; default configs/demo.toml, /etc/selvedge/selvedge.toml, then the package's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write JSON.

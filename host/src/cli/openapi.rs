@@ -14,7 +14,7 @@ use crate::openapi::{self, Subject};
 /// Arguments of `openapi`.
 #[derive(Debug, Args)]
 pub(super) struct OpenapiArguments {
-    /// The configuration; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    /// The configuration; default configs/demo.toml, /etc/selvedge/selvedge.toml, then the package's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

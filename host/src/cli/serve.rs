@@ -8,27 +8,35 @@ use tokio::runtime::Handle;
 
 use super::progress::Progress;
 use super::{CliError, LogFormat, config, executor, telemetry};
-use crate::app::Node;
-use crate::config::Config;
+use crate::activation::Activation;
+use crate::app::{Node, StartError};
+use crate::config::{Address, Config};
 use crate::generation::{EndpointState, Generation};
 use crate::reload;
+use crate::service;
 use crate::shutdown::{Asked, Signals};
 use crate::telemetry::traces::Traces;
+use crate::upgrade::{self, Program};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub(super) struct ServeArguments {
-    /// The configuration; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    /// The configuration; default configs/demo.toml, /etc/selvedge/selvedge.toml, then the package's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: ServeArguments, format: LogFormat) -> Result<(), CliError> {
     let config = config(arguments.config)?;
+    // Before there are threads.
+    let start = Start {
+        activation: Activation::take().map_err(StartError::from)?,
+        program: Program::of_process().context("the path of the binary is not known")?,
+    };
     let executor = executor()?;
     let traces = traces(&config, executor.handle())?;
     telemetry::start(format, traces.as_ref(), telemetry::LOGGED);
-    let outcome = executor.block_on(serve(config));
+    let outcome = executor.block_on(serve(config, start));
     if let Some(traces) = traces {
         traces.end();
     }
@@ -48,16 +56,37 @@ fn traces(config: &Config, executor: &Handle) -> Result<Option<Traces>, CliError
     traces.map(Some).map_err(refused)
 }
 
-async fn serve(config: Config) -> Result<(), CliError> {
+/// How this process was started.
+struct Start {
+    activation: Activation,
+    program: Program,
+}
+
+/// Why a node ends.
+enum End {
+    /// A signal of this name asked for it.
+    Asked(&'static str),
+    /// A process of this id has taken over.
+    HandedOver(u32),
+}
+
+async fn serve(config: Config, start: Start) -> Result<(), CliError> {
     // From here on a signal is not lost, whenever it comes.
     let mut signals = Signals::listen().context("no signal handler")?;
-    let mut node = Node::bind(config)?;
-    let addresses = node.addresses().to_vec();
-    node.accept();
+    let mut node = Node::bind(config, start.activation.sockets)?;
+    // On a socket that was there before, whoever connects waits rather than being told that the node starts.
+    let waits = node.listeners().are_passed();
+    if !waits {
+        node.accept();
+    }
     let generation = {
         let progress = Progress::start("starting");
+        let tell = |step: &str| {
+            progress.tell(step);
+            service::status(&format!("starting: {step}"));
+        };
         tokio::select! {
-            generation = node.load(|step| progress.tell(step)) => generation?,
+            generation = node.load(tell) => generation?,
             signal = signals.end() => {
                 tracing::info!(signal, "stopped while starting");
                 return Ok(());
@@ -68,27 +97,79 @@ async fn serve(config: Config) -> Result<(), CliError> {
         let reasons = generation.faults().map(|(_, reason)| reason.to_owned()).collect();
         return Err(CliError::Config(reasons));
     }
-    for address in addresses {
-        tracing::info!("listening on {}://{address}", node.scheme());
+    if waits {
+        node.accept();
     }
-    for address in node.admin_addresses() {
-        tracing::info!("operators' listener on {}://{address}", node.admin_scheme());
+    tell_addresses(&node);
+    if let Some(ready) = start.activation.ready
+        && let Err(error) = upgrade::take_over(ready)
+    {
+        tracing::warn!(%error, "the node that was to hand over is gone; this one serves");
     }
-    let signal = loop {
-        match signals.next().await {
-            Asked::End(signal) => break signal,
-            // What comes of it is in the log; an end that is asked for meanwhile does not wait for it.
-            Asked::Reload => tokio::select! {
-                outcome = reload::ask(node.app()) => drop(outcome),
-                signal = signals.end() => break signal,
-            },
+    service::ready(&status(&generation));
+    node.app().shutdown().spawn_to_the_end(service::watchdog());
+    match end(&node, &start.program, &mut signals).await {
+        End::Asked(signal) => {
+            service::stopping();
+            tracing::info!(signal, "draining: requests in flight may finish");
         }
-    };
-    tracing::info!(signal, "draining: requests in flight may finish");
+        End::HandedOver(id) => {
+            node.app().shutdown().hand_over();
+            tracing::info!("handed over to process {id}; draining: requests in flight may finish");
+        }
+    }
     if !node.drain().await {
         tracing::warn!("`server.drain_timeout` is over: requests still in flight are cut off");
     }
     Ok(())
+}
+
+/// Does what is asked of the node until it has to end.
+async fn end(node: &Node, program: &Program, signals: &mut Signals) -> End {
+    loop {
+        match signals.next().await {
+            Asked::End(signal) => return End::Asked(signal),
+            // What comes of it is in the log; an end that is asked for meanwhile does not wait for it.
+            Asked::Reload => tokio::select! {
+                outcome = reload::ask(node.app()) => drop(outcome),
+                signal = signals.end() => return End::Asked(signal),
+            },
+            Asked::Upgrade => tokio::select! {
+                outcome = program.succeed(node.listeners()) => match outcome {
+                    Ok(id) => return End::HandedOver(id),
+                    Err(error) => tracing::error!(%error, "the node is not handed over, and goes on"),
+                },
+                signal = signals.end() => return End::Asked(signal),
+            },
+        }
+    }
+}
+
+fn tell_addresses(node: &Node) {
+    let sides = [
+        ("listening", node.addresses(), node.scheme()),
+        ("operators' listener", node.admin_addresses(), node.admin_scheme()),
+    ];
+    for (what, addresses, scheme) in sides {
+        for address in addresses {
+            match address {
+                Address::Tcp(address) => tracing::info!("{what} on {scheme}://{address}"),
+                Address::Unix(_) => tracing::info!("{what} on {address} ({scheme})"),
+            }
+        }
+    }
+}
+
+/// What an operator sees first of a node.
+fn status(generation: &Generation) -> String {
+    let (all, broken) = (generation.endpoints.len(), generation.faults().count());
+    match broken {
+        0 => format!("serving {all} endpoints"),
+        broken => format!(
+            "serving {} of {all} endpoints; the log says why",
+            all.saturating_sub(broken)
+        ),
+    }
 }
 
 fn nothing_serves(generation: &Generation) -> bool {

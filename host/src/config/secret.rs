@@ -1,7 +1,9 @@
-//! Values that must not stand in the file: `${NAME}` is taken from the environment, `${file:path}` from a file.
+//! Values that must not stand in the file: `${NAME}` is taken from the environment, `${file:path}` from a file,
+//! `${credential:NAME}` from what the service manager has loaded (`LoadCredential=`).
 
+use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -30,13 +32,19 @@ impl Secret {
     pub fn find(&self, folder: &Path) -> Result<Self, String> {
         let Some(name) = self.0.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
             if self.0.contains("${") {
-                return Err("`${NAME}` and `${file:path}` must be all of the value".to_owned());
+                return Err(
+                    "`${NAME}`, `${file:path}` and `${credential:NAME}` must be all of the value".to_owned(),
+                );
             }
             return Ok(self.clone());
         };
-        let (value, place) = match name.strip_prefix("file:") {
+        let file = match (name.strip_prefix("file:"), credential(&self.0)) {
+            (Some(path), _) => Some(folder.join(path)),
+            (None, Some(found)) => Some(found?),
+            (None, None) => None,
+        };
+        let (value, place) = match file {
             Some(path) => {
-                let path = folder.join(path);
                 let place = format!("the file {}", path.display());
                 let text = std::fs::read_to_string(&path);
                 let text = text.map_err(|error| format!("{place} cannot be read: {error}"))?;
@@ -61,11 +69,44 @@ impl Secret {
     }
 }
 
+/// The file of `${credential:NAME}`, where a text is that.
+///
+/// # Errors
+///
+/// Where the name is none, or the service manager has given this process no credentials.
+pub(super) fn credential(text: &str) -> Option<Result<PathBuf, String>> {
+    let name = text.strip_prefix("${credential:")?.strip_suffix('}')?;
+    Some(credential_in(std::env::var_os("CREDENTIALS_DIRECTORY"), name))
+}
+
+fn credential_in(folder: Option<OsString>, name: &str) -> Result<PathBuf, String> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(format!("`{name}` is no name of a credential"));
+    }
+    let folder = folder.ok_or_else(|| {
+        format!("there are no credentials (CREDENTIALS_DIRECTORY is not set): give `{name}` with `LoadCredential=` in the unit")
+    })?;
+    Ok(Path::new(&folder).join(name))
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::Secret;
+    use super::{Secret, credential_in};
+
+    #[test]
+    fn a_credential_is_a_file_of_the_service_managers_folder_and_of_no_other() {
+        let find = |folder: Option<&str>, name| credential_in(folder.map(Into::into), name);
+        let found = find(Some("/run/credentials/selvedge.service"), "api_key");
+        assert_eq!(
+            found.as_deref(),
+            Ok(Path::new("/run/credentials/selvedge.service/api_key"))
+        );
+        assert!(find(Some("/run"), "../passwd").is_err());
+        let refused = find(None, "api_key").expect_err("none");
+        assert!(refused.contains("LoadCredential="), "{refused}");
+    }
 
     #[test]
     fn is_found_where_it_says_and_never_shown() {

@@ -4,25 +4,31 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::listen::{Address, Addresses, Network, UnixSocket};
 use super::unit::{Size, Time};
 
 /// The public listener and its limits.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Address or addresses, `"127.0.0.1:8080"`; port 0 takes a free one. Default `127.0.0.1:8080`.
+    /// Address or addresses, `"127.0.0.1:8080"` or `"unix:/run/selvedge/selvedge.sock"`; port 0 takes a free one. Default
+    /// `127.0.0.1:8080`.
     pub listen: Addresses,
+    /// Permissions of the socket files among them. Default: mode 0660, the group of the process.
+    pub unix_socket: Option<UnixSocket>,
+    /// Peers whose connections begin with a header of the PROXY protocol, as networks, or `"unix"`. Default: none.
+    pub proxy_protocol: Vec<Network>,
     /// Bytes of a request's body at most; beyond: 413. Default 8 MiB.
     pub body_size_max: Size,
     /// Headers of a request over HTTP/1 at most; beyond: 431. Default 100.
     pub headers_max: usize,
     /// Bytes of a request's head at most, its target and all its headers together; beyond: 431. Default 64 KiB.
     pub head_size_max: Size,
-    /// Proxies that are believed where they say where a request comes from, as networks, `["10.0.0.0/8"]`. Default: none.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Proxies that are believed where they say where a request comes from, as networks, `["10.0.0.0/8"]`; `"unix"` stands
+    /// for those that connect to a socket file. Default: none.
+    pub trusted_proxies: Vec<Network>,
     /// Which header these write; the other one is the client's own word. Default `x-forwarded-for`.
     pub forwarded: Forwarded,
     /// Certificate and key, where the listener speaks TLS. Default: it does not.
@@ -53,7 +59,9 @@ pub struct Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: Addresses(vec![SocketAddr::from(([127, 0, 0, 1], 8080))]),
+            listen: Addresses(vec![Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))]),
+            unix_socket: None,
+            proxy_protocol: Vec::new(),
             body_size_max: Size(8 << 20),
             headers_max: 100,
             head_size_max: Size(64 << 10),
@@ -102,28 +110,4 @@ pub struct Tls {
 pub struct Cors {
     /// Origins, `["https://app.example"]`, or `["*"]` for all.
     pub origins: Vec<String>,
-}
-
-/// One address or several.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "OneOrMany")]
-pub struct Addresses(pub Vec<SocketAddr>);
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected an address such as \"127.0.0.1:8080\", or a list of them"
-)]
-enum OneOrMany {
-    One(SocketAddr),
-    Many(Vec<SocketAddr>),
-}
-
-impl From<OneOrMany> for Addresses {
-    fn from(addresses: OneOrMany) -> Self {
-        match addresses {
-            OneOrMany::One(address) => Self(vec![address]),
-            OneOrMany::Many(addresses) => Self(addresses),
-        }
-    }
 }

@@ -2,25 +2,53 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::config::{Forwarded, Network};
 use http::HeaderMap;
-use ipnet::IpNet;
-
-use crate::config::Forwarded;
 
 /// Entries of a list of addresses that are looked at.
 const HOPS_MAX: usize = 16;
 
+/// Where a connection, or a request, comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// An address.
+    Ip(IpAddr),
+    /// A process of this machine that connected to a socket file; they all count as one.
+    Unix,
+}
+
+impl Peer {
+    /// Whether one of these networks has it.
+    #[must_use]
+    pub fn is_in(self, networks: &[Network]) -> bool {
+        networks.iter().any(|network| match (self, network) {
+            (Self::Ip(address), Network::Ip(network)) => network.contains(&plain(address)),
+            (Self::Unix, Network::Unix) => true,
+            _ => false,
+        })
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
 /// The proxies that are believed.
 #[derive(Debug, Clone)]
 pub struct Proxies {
-    networks: Vec<IpNet>,
+    networks: Vec<Network>,
     header: Forwarded,
 }
 
 impl Proxies {
     /// Those of these networks, which write this header.
     #[must_use]
-    pub fn new(networks: Vec<IpNet>, header: Forwarded) -> Self {
+    pub fn new(networks: Vec<Network>, header: Forwarded) -> Self {
         Self { networks, header }
     }
 
@@ -28,9 +56,12 @@ impl Proxies {
     /// the header that was said; what stands before the first address that is
     /// not trusted may be invented.
     #[must_use]
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut client = plain(peer);
-        if !self.trusts(client) {
+    pub fn client(&self, peer: Peer, headers: &HeaderMap) -> Peer {
+        let mut client = match peer {
+            Peer::Ip(address) => Peer::Ip(plain(address)),
+            Peer::Unix => peer,
+        };
+        if !client.is_in(&self.networks) {
             return client;
         }
         let forwarded = |name, read: fn(&str) -> Option<IpAddr>| -> Vec<Option<IpAddr>> {
@@ -45,16 +76,12 @@ impl Proxies {
         };
         for hop in hops.into_iter().rev().take(HOPS_MAX) {
             let Some(address) = hop else { break };
-            client = plain(address);
-            if !self.trusts(client) {
+            client = Peer::Ip(plain(address));
+            if !client.is_in(&self.networks) {
                 break;
             }
         }
         client
-    }
-
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -81,12 +108,12 @@ fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// What one subscriber has: an address of IPv4, or the first 64 bits of one of IPv6.
+/// What one subscriber has: an address of IPv4, or the first 64 bits of one of IPv6. Socket files are as one.
 #[must_use]
-pub fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(whole) => IpAddr::V6(Ipv6Addr::from_bits(whole.to_bits() >> 64 << 64)),
+pub fn network(peer: Peer) -> Peer {
+    match peer {
+        Peer::Ip(IpAddr::V6(whole)) => Peer::Ip(IpAddr::V6(Ipv6Addr::from_bits(whole.to_bits() >> 64 << 64))),
+        Peer::Ip(IpAddr::V4(_)) | Peer::Unix => peer,
     }
 }
 
@@ -94,7 +121,7 @@ pub fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use http::HeaderMap;
 
-    use super::{Proxies, network};
+    use super::{Peer, Proxies, network};
     use crate::config::Forwarded;
 
     fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
@@ -108,7 +135,7 @@ mod tests {
             map.append(*name, value.parse().expect("a value"));
         }
         proxies
-            .client(peer.parse().expect("an address"), &map)
+            .client(Peer::Ip(peer.parse().expect("an address")), &map)
             .to_string()
     }
 
@@ -162,6 +189,20 @@ mod tests {
     #[test]
     fn counts_ipv6_by_subscriber() {
         let address = "2001:db8:1:2:3:4:5:6".parse().expect("an address");
-        assert_eq!(network(address).to_string(), "2001:db8:1:2::");
+        assert_eq!(network(Peer::Ip(address)).to_string(), "2001:db8:1:2::");
+        assert_eq!(network(Peer::Unix), Peer::Unix);
+    }
+
+    #[test]
+    fn believes_a_socket_file_only_where_it_is_named() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", "198.51.100.7".parse().expect("a value"));
+        let client = |trusted: &str| {
+            let networks = vec![trusted.parse().expect("a network")];
+            let proxies = Proxies::new(networks, Forwarded::XForwardedFor);
+            proxies.client(Peer::Unix, &headers).to_string()
+        };
+        assert_eq!(client("0.0.0.0/0"), "unix");
+        assert_eq!(client("unix"), "198.51.100.7");
     }
 }

@@ -5,7 +5,6 @@
 //! while. Where it is known how long an answer may be, so much is claimed first. Answers are not cut for it.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub use buckets::Buckets;
 use buckets::Reserved;
 
+use super::Peer;
 use crate::config::Rate;
 use crate::pipeline::ClientFault;
 
@@ -34,7 +34,7 @@ pub enum Who {
     /// Whoever has a key, or is the subject of a token.
     Principal(Arc<str>),
     /// Whoever calls from an address.
-    Address(IpAddr),
+    Address(Peer),
 }
 
 impl std::fmt::Display for Who {

@@ -10,13 +10,12 @@ pub mod limit;
 pub mod signers;
 pub mod token;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-pub use address::Proxies;
+pub use address::{Peer, Proxies};
 pub use key::{Key, Keys};
 pub use limit::{Admission, Buckets, Limiter, Who};
 pub use token::Tokens;
@@ -101,7 +100,7 @@ impl Edge {
 
     /// Where a request comes from, seen through the proxies that are trusted.
     #[must_use]
-    pub fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub fn address(&self, peer: Peer, headers: &HeaderMap) -> Peer {
         self.proxies.client(peer, headers)
     }
 
@@ -128,7 +127,7 @@ impl Edge {
     pub fn authenticate(
         &self,
         headers: &HeaderMap,
-        address: IpAddr,
+        address: Peer,
     ) -> Result<Option<Arc<Principal>>, ClientFault> {
         if !self.asks() {
             return Ok(None);
@@ -159,7 +158,7 @@ impl Edge {
     /// # Errors
     ///
     /// Where it is one too many.
-    pub fn admit_address(&self, address: IpAddr, estimate: u64) -> Result<Option<Admission>, ClientFault> {
+    pub fn admit_address(&self, address: Peer, estimate: u64) -> Result<Option<Admission>, ClientFault> {
         let who = || Who::Address(address::network(address));
         let limiter = self.address.as_ref();
         limiter.map(|limiter| limiter.admit(&who(), estimate)).transpose()

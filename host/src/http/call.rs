@@ -1,7 +1,6 @@
 //! One request as it is seen from outside, from its head to the last byte of its answer. Whoever works on it holds a share of its
 //! [`Call`]; where the last one lets go, it is over, however it ended, and is counted and told to the log.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,7 +16,7 @@ use metrics::counter;
 use selvedge_plugin::value::Timings;
 use tracing::Span;
 
-use crate::edge::address::network;
+use crate::edge::address::{Peer, network};
 use crate::edge::{Admission, Principal, Who};
 use crate::generation::Ready;
 use crate::observe::Noted;
@@ -35,7 +34,7 @@ pub struct Call {
     /// When its head was there.
     pub since: Instant,
     /// Who sent it, by the network.
-    pub address: IpAddr,
+    pub address: Peer,
     /// Whose clothes its errors wear.
     pub dialect: Dialect,
     /// What observers will be told of it.
@@ -62,7 +61,7 @@ pub struct Call {
 impl Call {
     /// A request whose head is here.
     #[must_use]
-    pub fn new(id: String, address: IpAddr, head: &Parts, noted: Noted) -> Self {
+    pub fn new(id: String, address: Peer, head: &Parts, noted: Noted) -> Self {
         let path = head.uri.path();
         Self {
             id,

@@ -2,29 +2,37 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use http::header::CONNECTION;
+use http::{HeaderValue, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::handle::{self, Side};
 use super::listener::Gate;
+use super::proxy;
+use super::stream::Stream;
 use crate::app::App;
+use crate::config::Server;
+use crate::edge::Peer;
 use crate::shutdown::Shutdown;
 
 /// Bytes of a write that may be no answer: HTTP/2 answers pings and settings of its own accord, and pings itself. Several of these
 /// may go out at once and count, which does no harm: who wants to be busy can ask.
 const SIGNS_LEN_MAX: usize = 64;
+
+/// How long a connection of a node that retires must have had no request before it is closed: who has just been answered may be
+/// sending the next one.
+const RETIRE_QUIET: Duration = Duration::from_secs(1);
 
 /// Requests in flight on one connection, and since when there is none.
 struct Activity {
@@ -215,14 +223,24 @@ where
 }
 
 /// Serves a connection to its end. Where the client leaves, the futures of its requests are dropped.
-pub async fn serve(stream: TcpStream, peer: SocketAddr, gate: Gate, app: Arc<App>) {
-    // Answers are small and go out whole: waiting to fill a packet would only delay them.
-    stream.set_nodelay(true).ok();
+pub async fn serve(mut stream: Stream, peer: Peer, gate: Gate, app: Arc<App>) {
+    // A client that dawdles over its handshake is as one that dawdles over a head.
+    let time_max = app.config().server.header_timeout.0;
+    let mut client = peer;
+    if peer.is_in(&gate.proxies) {
+        let taken = tokio::select! {
+            taken = proxy::take(&mut stream, peer, time_max) => taken,
+            () = app.shutdown().draining() => return,
+        };
+        match taken {
+            Ok(source) => client = source,
+            Err(refusal) => return tracing::debug!(%peer, "a connection was closed: {refusal}"),
+        }
+    }
+    let peer = client;
     let Some(tls) = gate.tls else {
         return serve_stream(stream, gate.side, peer, app).await;
     };
-    // A client that dawdles over its handshake is as one that dawdles over a head.
-    let time_max = app.config().server.header_timeout.0;
     let handshake = tokio::time::timeout(time_max, tls.acceptor().accept(stream));
     let handshake = tokio::select! {
         made = handshake => made,
@@ -235,7 +253,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, gate: Gate, app: Arc<App
     }
 }
 
-async fn serve_stream<S>(stream: S, side: Side, peer: SocketAddr, app: Arc<App>)
+async fn serve_stream<S>(stream: S, side: Side, peer: Peer, app: Arc<App>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -247,14 +265,69 @@ where
     let in_service = Arc::clone(&activity);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (app, in_flight) = (Arc::clone(&app), in_service.begin());
+        // HTTP/2 has its own way to end a connection, at which no request is lost.
+        let is_http1 = request.version() != Version::HTTP_2;
         async move {
             // Boxed, since hyper keeps the room of a request's future as long as the connection lives, and most are idle.
             let response = Box::pin(handle::request(&app, side, peer, request)).await;
-            let response = in_flight.0.answer(response);
+            let mut response = in_flight.0.answer(response);
+            if is_http1 && app.shutdown().is_retiring() {
+                let headers = response.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             drop(in_flight);
             Ok::<_, Infallible>(response)
         }
     });
+    let builder = builder(&server, &shutdown);
+    let connection = builder.serve_connection(
+        TokioIo::new(Watched {
+            stream,
+            activity: Arc::clone(&activity),
+            written: 0,
+        }),
+        service,
+    );
+    let mut connection = std::pin::pin!(connection);
+    let (mut draining, mut retiring) = (false, false);
+    loop {
+        let mut idle = server.idle_timeout.0;
+        if retiring && !draining {
+            idle = idle.min(RETIRE_QUIET);
+        }
+        let check_in = idle
+            .saturating_sub(activity.quiet())
+            .max(Duration::from_millis(20));
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, error, "a connection ended early");
+                }
+                return;
+            }
+            () = shutdown.retiring(), if !retiring => retiring = true,
+            () = shutdown.draining(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = shutdown.cut(), if draining => return,
+            // A socket that never sends a byte is idle as well, and so is one that stops within HTTP/2's preface.
+            () = tokio::time::sleep(check_in) => {
+                if activity.quiet() >= server.idle_timeout.0 {
+                    return;
+                }
+                if retiring && !draining && activity.quiet() >= idle {
+                    // A stream whose next piece takes its time ends whole.
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// How HTTP is spoken.
+fn builder(server: &Server, shutdown: &Shutdown) -> auto::Builder<Tasks> {
     let mut builder = auto::Builder::new(Tasks(shutdown.clone()));
     builder
         .http1()
@@ -269,41 +342,7 @@ where
         .max_header_list_size(u32::try_from(server.head_size_max.0).unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(20));
-    let connection = builder.serve_connection(
-        TokioIo::new(Watched {
-            stream,
-            activity: Arc::clone(&activity),
-            written: 0,
-        }),
-        service,
-    );
-    let mut connection = std::pin::pin!(connection);
-    let mut draining = false;
-    loop {
-        let idle = server.idle_timeout.0;
-        let check_in = idle
-            .saturating_sub(activity.quiet())
-            .max(Duration::from_millis(20));
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%peer, error, "a connection ended early");
-                }
-                return;
-            }
-            () = shutdown.draining(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = shutdown.cut(), if draining => return,
-            // A socket that never sends a byte is idle as well, and so is one that stops within HTTP/2's preface.
-            () = tokio::time::sleep(check_in) => {
-                if activity.quiet() >= idle {
-                    return;
-                }
-            }
-        }
-    }
+    builder
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! One request, from its head to its answer: id, route, body, pipeline, answer; bounded in time, and a panic stays in it.
 
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +21,7 @@ use super::observed::Unanswered;
 use super::{Response, cors, docs, form, full, respond};
 use crate::app::App;
 use crate::edge;
+use crate::edge::address::Peer;
 use crate::generation::{Endpoint, Generation};
 use crate::observe::Noted;
 use crate::pipeline::order::{ANSWER_TOKENS, TOKEN_LEN};
@@ -56,14 +56,14 @@ struct Arrived<'a> {
 pub async fn request(
     app: &Arc<App>,
     side: Side,
-    peer: SocketAddr,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> http::Response<Followed> {
     let (parts, incoming) = request.into_parts();
     let mut body = Coming::new(&parts, incoming);
     let generation = app.generation();
     let edge = generation.as_ref().map(|generation| &generation.edge);
-    let address = edge.map_or(peer.ip(), |edge| edge.address(peer.ip(), &parts.headers));
+    let address = edge.map_or(peer, |edge| edge.address(peer, &parts.headers));
     let method = parts.method.clone();
     let (id, noted) = (request_id(&parts.headers), Noted::new(app.queue().clone()));
     let call = Arc::new(Call::new(id, address, &parts, noted));

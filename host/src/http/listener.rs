@@ -1,31 +1,130 @@
 //! Accepts connections until the node drains. No error of `accept` ends it, and no connection holds it up.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use socket2::{Domain, Protocol, Type};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use super::connection;
 use super::handle::Side;
+use super::socket_file::SocketFile;
+use super::stream::Stream;
 use super::tls::Tls;
 use crate::app::App;
+use crate::config::{Address, Network, UnixSocket};
+use crate::edge::Peer;
 
 /// Connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 1024;
+pub const BACKLOG: i32 = 1024;
 
 /// The longest pause after an error of `accept`, such as too many open files.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Binds an address.
-///
-/// # Errors
-///
-/// Where it is taken, or not this machine's.
-pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+/// A socket that listens.
+pub struct Listener {
+    socket: Socket,
+    /// The file that was made for it.
+    file: Option<SocketFile>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Binds an address. Must be called on the executor.
+    ///
+    /// # Errors
+    ///
+    /// Where it is taken, or not this machine's.
+    pub fn bind(address: &Address, files: &UnixSocket) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => Ok(Self {
+                socket: Socket::Tcp(bind(*address)?),
+                file: None,
+            }),
+            Address::Unix(path) => {
+                let (listener, file) = SocketFile::bind(path, files)?;
+                Ok(Self {
+                    socket: Socket::Unix(UnixListener::from_std(listener)?),
+                    file: Some(file),
+                })
+            }
+        }
+    }
+
+    /// A listener of the network that another process made. Must be called on the executor.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be used.
+    pub fn from_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let socket = Socket::Tcp(TcpListener::from_std(listener)?);
+        Ok(Self { socket, file: None })
+    }
+
+    /// A listener of a socket file that another process made. Must be called on the executor.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be used.
+    pub fn from_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let socket = Socket::Unix(UnixListener::from_std(listener)?);
+        Ok(Self { socket, file: None })
+    }
+
+    /// The address that it is bound to; a port 0 has become a real one.
+    ///
+    /// # Errors
+    ///
+    /// Where the system does not say.
+    pub fn address(&self) -> io::Result<Address> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Socket::Unix(listener) => {
+                let address = listener.local_addr()?;
+                let path = address.as_pathname();
+                Ok(Address::Unix(path.unwrap_or("(no path)".as_ref()).to_owned()))
+            }
+        }
+    }
+
+    /// Another handle on the socket, for another process.
+    ///
+    /// # Errors
+    ///
+    /// Where there are too many files.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Socket::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((stream.into(), Peer::Ip(peer.ip())))
+            }
+            Socket::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((stream.into(), Peer::Unix))
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -40,29 +139,40 @@ pub struct Gate {
     pub side: Side,
     /// Where it speaks TLS.
     pub tls: Option<Arc<Tls>>,
+    /// Whose connections begin with a header of the PROXY protocol.
+    pub proxies: Arc<[Network]>,
     /// A place for each connection at once.
     pub slots: Arc<Semaphore>,
 }
 
-/// Accepts until the node drains.
-pub async fn serve(listener: TcpListener, gate: Gate, app: Arc<App>) {
+/// Accepts until the node retires.
+pub async fn serve(listener: Arc<Listener>, gate: Gate, app: Arc<App>) {
+    accept(&listener, gate, &app).await;
+    if let Some(file) = &listener.file
+        && !app.shutdown().is_handed_over()
+    {
+        file.remove();
+    }
+}
+
+async fn accept(listener: &Listener, gate: Gate, app: &Arc<App>) {
     let shutdown = app.shutdown().clone();
     let mut pause = Duration::from_millis(10);
     loop {
         let slot = tokio::select! {
             slot = Arc::clone(&gate.slots).acquire_owned() => slot,
-            () = shutdown.draining() => return,
+            () = shutdown.retiring() => return,
         };
         // The semaphore is never closed.
         let Ok(slot) = slot else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.draining() => return,
+            () = shutdown.retiring() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
                 pause = Duration::from_millis(10);
-                let (app, gate) = (Arc::clone(&app), gate.clone());
+                let (app, gate) = (Arc::clone(app), gate.clone());
                 shutdown.spawn(async move {
                     connection::serve(stream, peer, gate, app).await;
                     drop(slot);

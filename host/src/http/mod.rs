@@ -1,6 +1,6 @@
 //! HTTP: listeners, connections, bodies, dialects and answers. The only module that uses hyper.
 //!
-//! `listener` accepts, `connection` serves one socket, `handle` one request; `dialect` decodes and encodes; `respond` is the
+//! `listener` accepts, `connection` serves one `stream`, `handle` one request; `dialect` decodes and encodes; `respond` is the
 //! only place where an error becomes a status; `sse` writes what comes bit by bit; `observed` sees what was sent.
 
 pub mod body;
@@ -14,8 +14,11 @@ pub mod form;
 pub mod handle;
 pub mod listener;
 mod observed;
+mod proxy;
 pub mod respond;
+mod socket_file;
 pub mod sse;
+pub mod stream;
 pub mod tls;
 
 use bytes::Bytes;

@@ -4,9 +4,10 @@
 //! outlives the process, also where it is killed; the last ones before a power cut may be lost, which is what
 //! `synchronous = NORMAL` trades for not waiting for the disk (<https://sqlite.org/pragma.html#pragma_synchronous>).
 
+mod copy;
 mod migrate;
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, oneshot};
+
+pub use copy::{backup, restore};
 
 /// The file in the state folder; SQLite keeps `-wal` and `-shm` beside it.
 const FILE: &str = "selvedge.db";
@@ -50,7 +53,8 @@ pub enum StateError {
     },
     /// A later version of Selvedge wrote the file.
     #[error(
-        "{path} was written by a later version of Selvedge (schema {found}, this one knows {known}); run that version, or take another `state.dir`"
+        "{path} was written by a later version of Selvedge (schema {found}, this one knows {known}); run that version, go back with `selvedge state restore` and the copy \
+         that it kept beside the file, or take another `state.dir`"
     )]
     Newer {
         /// The file.
@@ -60,6 +64,23 @@ pub enum StateError {
         /// The last schema that is known here.
         known: i64,
     },
+    /// A file is none of ours.
+    #[error("{0} is no state file of Selvedge: its tables are others")]
+    Foreign(PathBuf),
+    /// A file is damaged.
+    #[error("{path} is damaged: {what}")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        what: String,
+    },
+    /// A node, or a command, has the file open.
+    #[error("a node runs on {0}, or a command: stop it first")]
+    InUse(PathBuf),
+    /// Another file is being put in the place.
+    #[error("another state file is being put into {0} (`selvedge state restore`): try again")]
+    Restoring(PathBuf),
     /// A statement failed.
     #[error("{0}")]
     Statement(#[from] rusqlite::Error),
@@ -84,13 +105,18 @@ impl Database {
     ///
     /// Where the folder cannot be used, the file is none of ours or of a later version, or there is no thread.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let mut connection = connect(dir)?;
+        let (share, mut connection) = connect(dir)?;
         let path = dir.join(FILE);
         migrate::run(&mut connection, &path)?;
         let (jobs, received) = channel();
         let thread = std::thread::Builder::new().name("selvedge-state".to_owned());
         thread
-            .spawn(move || serve(&received, &mut connection))
+            .spawn(move || {
+                serve(&received, &mut connection);
+                // In this order: whoever puts another file in the place finds this one closed.
+                drop(connection);
+                drop(share);
+            })
             .map_err(|source| StateError::File { path, source })?;
         Ok(Self {
             jobs,
@@ -151,8 +177,8 @@ impl Database {
     }
 }
 
-/// The connection, to a file that only its owner can read.
-fn connect(dir: &Path) -> Result<Connection, StateError> {
+/// A share of the file and the connection to it; only its owner can read it.
+fn connect(dir: &Path) -> Result<(File, Connection), StateError> {
     let path = dir.join(FILE);
     let unusable = |path: &Path, source| StateError::File {
         path: path.to_owned(),
@@ -163,6 +189,7 @@ fn connect(dir: &Path) -> Result<Connection, StateError> {
         .mode(0o700)
         .create(dir)
         .map_err(|source| unusable(dir, source))?;
+    let share = copy::share(dir)?;
     // SQLite would make it readable for others.
     let mut options = OpenOptions::new();
     options.create(true).append(true).mode(0o600);
@@ -174,7 +201,7 @@ fn connect(dir: &Path) -> Result<Connection, StateError> {
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        Ok(connection)
+        Ok((share, connection))
     });
     opened.map_err(|source| StateError::Open { path, source })
 }

@@ -102,7 +102,7 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// What only grows.
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 14] = [
     (
         "selvedge_requests_total",
         "Requests that are over, by endpoint, dialect and status; 499 where the client left first",
@@ -154,6 +154,10 @@ const COUNTERS: [(&str, &str); 13] = [
     (
         "selvedge_reloads_total",
         "Reloads of the configuration, by outcome",
+    ),
+    (
+        "selvedge_proxy_protocol_refused_total",
+        "Connections that were closed since they must begin with a header of the PROXY protocol, by reason: invalid, late, short",
     ),
 ];
 
@@ -298,6 +302,7 @@ mod tests {
             "selvedge_plugin_count_total",
             "selvedge_plugin_log_dropped_bytes_total",
             "selvedge_plugin_value",
+            "selvedge_proxy_protocol_refused_total",
         ];
         for name in told.iter().filter(|name| !shown_elsewhere.contains(name)) {
             assert!(asked.contains(name), "`{name}` is not on the dashboard");

@@ -4,7 +4,6 @@
 //! what was said. Where nobody takes them there are none: a span whose target no layer wants costs a comparison.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version};
@@ -19,6 +18,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::Step;
 use super::traces::TARGET;
+use crate::edge::address::Peer;
 
 /// Bytes that are told of what a client may make as long as it likes, such as a path.
 const TEXT_LEN_MAX: usize = 1024;
@@ -29,7 +29,7 @@ const STATE_LEN_MAX: usize = 512;
 
 /// The span of a request from an address, in its caller's trace where the headers name one.
 #[must_use]
-pub fn request(head: &Parts, address: IpAddr) -> Span {
+pub fn request(head: &Parts, address: Peer) -> Span {
     let method = Spoken::of(&head.method);
     let span = tracing::info_span!(
         target: TARGET,

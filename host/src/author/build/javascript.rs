@@ -77,15 +77,13 @@ fn installed(dir: &Path) -> Result<PathBuf, BuildError> {
     if said(Command::new("npm").arg("--version")).is_none() {
         return Err(missing("npm"));
     }
-    let install = [
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--no-package-lock",
-        "--loglevel",
-        "error",
-    ];
-    if !succeeds(Command::new("npm").current_dir(&dir).args(install)) {
+    // A lock file has the hash of each package, and `ci` keeps to it. None is written where the author has none.
+    let install: &[&str] = match dir.join("package-lock.json").is_file() {
+        true => &["ci"],
+        false => &["install", "--no-package-lock"],
+    };
+    let quiet = ["--no-audit", "--no-fund", "--loglevel", "error"];
+    if !succeeds(Command::new("npm").current_dir(&dir).args(install).args(quiet)) {
         return Err(BuildError::Install("npm"));
     }
     found(&dir).ok_or(BuildError::Install("npm"))

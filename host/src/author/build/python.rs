@@ -45,12 +45,18 @@ fn pinned(dir: &Path) -> Result<String, BuildError> {
     let line = text
         .lines()
         .find_map(|line| line.trim().strip_prefix("componentize-py=="));
-    line.map(|version| version.trim().to_owned())
+    line.map(|line| without_hashes(line).to_owned())
         .ok_or(BuildError::Unpinned {
             file,
             tool: TOOL,
             example: "the line `componentize-py==0.25.1` would",
         })
+}
+
+/// A line of requirements.txt without the hashes that may follow the version, on the line or on lines of their own.
+fn without_hashes(line: &str) -> &str {
+    let requirement = line.split("--hash").next().unwrap_or(line);
+    requirement.trim().trim_end_matches('\\').trim_end()
 }
 
 /// A virtual environment with what the project pins: the active one (`VIRTUAL_ENV`), or the project's own `.venv`.
@@ -107,7 +113,7 @@ impl Environment {
     fn holds(&self, requirements: &str) -> bool {
         let lines = requirements
             .lines()
-            .map(|line| line.split('#').next().unwrap_or("").trim());
+            .map(|line| without_hashes(line.split('#').next().unwrap_or("")));
         let mut wanted = lines.filter(|line| !line.is_empty()).peekable();
         wanted.peek().is_some()
             && wanted.all(|line| {

@@ -31,7 +31,7 @@ pub(super) fn check(sections: &Sections, found: &mut Findings<'_>) {
 fn check_auth(sections: &Sections, found: &mut Findings<'_>) {
     let Some(auth) = &sections.auth else {
         let others = sections.server.listen.0.iter();
-        if let Some(address) = others.into_iter().find(|address| !address.ip().is_loopback()) {
+        if let Some(address) = others.into_iter().find(|address| !address.is_local()) {
             found.add(
                 "auth",
                 format!(
@@ -65,10 +65,7 @@ fn check_admin(sections: &Sections, found: &mut Findings<'_>) {
         .as_ref()
         .is_some_and(|auth| auth.mode != AuthMode::None);
     let addresses = sections.admin.iter().flat_map(|admin| &admin.listen.0);
-    if let Some(address) = addresses
-        .into_iter()
-        .find(|address| !asks && !address.ip().is_loopback())
-    {
+    if let Some(address) = addresses.into_iter().find(|address| !asks && !address.is_local()) {
         found.add(
             "admin.listen",
             format!("other machines reach {address}, and anybody could reload the node: set `auth.mode` to `keys` or `jwt`"),

@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Findings, folder_of};
+use crate::config::Tls;
 use crate::config::allow::Secrets;
 use crate::config::endpoint::Attach;
 use crate::config::read::Sections;
-use crate::config::secret::Secret;
+use crate::config::secret::{Secret, credential};
 
 /// Bytes of a configuration's file at most: as much as a plugin's memory bears.
 const FILE_LEN_MAX: u64 = 4 << 20;
@@ -36,6 +37,12 @@ pub(super) fn take_in(sections: &mut Sections, found: &mut Findings<'_>) {
         }
         plugin.allow.secrets = Secrets::Values(values);
     }
+    let admin = sections.admin.as_mut().and_then(|admin| admin.tls.as_mut());
+    for (section, tls) in [("server", sections.server.tls.as_mut()), ("admin", admin)] {
+        for (key, why) in tls.map(take_in_tls).unwrap_or_default() {
+            found.add(format!("{section}.tls.{key}"), why);
+        }
+    }
     for (name, endpoint) in &mut sections.endpoints {
         for (index, attach) in endpoint.plugins.iter_mut().enumerate() {
             match config(&folder, attach) {
@@ -44,6 +51,25 @@ pub(super) fn take_in(sections: &mut Sections, found: &mut Findings<'_>) {
             }
         }
     }
+}
+
+/// Puts the paths of credentials in their place; answers what is wrong with which of them.
+fn take_in_tls(tls: &mut Tls) -> Vec<(&'static str, String)> {
+    let paths = [
+        ("cert", Some(&mut tls.cert)),
+        ("key", Some(&mut tls.key)),
+        ("client_ca", tls.client_ca.as_mut()),
+    ];
+    let mut wrong = Vec::new();
+    for (key, path) in paths {
+        let Some(path) = path else { continue };
+        match path.to_str().and_then(credential) {
+            Some(Ok(found)) => *path = found,
+            Some(Err(why)) => wrong.push((key, why)),
+            None => {}
+        }
+    }
+    wrong
 }
 
 /// An attachment's whole configuration: its own keys over those of its file.

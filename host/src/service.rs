@@ -1,0 +1,63 @@
+//! What systemd is told of the node, where it asks (`Type=notify`, `WatchdogSec=`); nothing elsewhere.
+//! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The node serves, and what it serves.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The node reads its configuration again; [`ready`] follows, whatever comes of it.
+pub fn reloading() {
+    // systemd takes the time as that from which on it waits for `ready`; without it `Type=notify-reload` would fail.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[
+            NotifyState::Reloading,
+            now,
+            NotifyState::Status("reading the configuration again"),
+        ]),
+        Err(error) => tracing::warn!(%error, "there is no clock to tell systemd of the reload with"),
+    }
+}
+
+/// The node ends.
+pub fn stopping() {
+    tell(&[
+        NotifyState::Stopping,
+        NotifyState::Status("draining: requests in flight may finish"),
+    ]);
+}
+
+/// What the node is at.
+pub fn status(status: &str) {
+    tell(&[NotifyState::Status(status)]);
+}
+
+/// Another process is the service from now on.
+pub fn main_process(id: u32) {
+    tell(&[NotifyState::MainPid(id)]);
+}
+
+/// Feeds the watchdog, where there is one, at half its time. To be spawned on the executor: it stops where the workers do.
+pub async fn watchdog() {
+    let Some(time) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let mut ticks = tokio::time::interval((time / 2).max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // Where systemd does not read, no worker waits for it.
+        let fed = tokio::task::spawn_blocking(|| tell(&[NotifyState::Watchdog]));
+        fed.await.ok();
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd cannot be told (NOTIFY_SOCKET)");
+    }
+}
