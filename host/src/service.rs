@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::shutdown::Shutdown;
+
 /// The node serves, and what it serves.
 pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
@@ -41,16 +43,20 @@ pub fn main_process(id: u32) {
     tell(&[NotifyState::MainPid(id)]);
 }
 
-/// Feeds the watchdog, where there is one, at half its time. To be spawned on the executor: it stops where the workers do.
-pub async fn watchdog() {
+/// Feeds the watchdog, if there is one, at half its time, until the node drains: systemd watches no service that stops, and a message
+/// that nobody reads would keep the process. To be spawned on the executor: it stops if the workers do.
+pub async fn watchdog(shutdown: Shutdown) {
     let Some(time) = sd_notify::watchdog_enabled() else {
         return;
     };
     let mut ticks = tokio::time::interval((time / 2).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
-        // Where systemd does not read, no worker waits for it.
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shutdown.draining() => return,
+        }
+        // If systemd does not read, no worker waits for it.
         let fed = tokio::task::spawn_blocking(|| tell(&[NotifyState::Watchdog]));
         fed.await.ok();
     }

@@ -107,7 +107,8 @@ async fn serve(config: Config, start: Start) -> Result<(), CliError> {
         tracing::warn!(%error, "the node that was to hand over is gone; this one serves");
     }
     service::ready(&status(&generation));
-    node.app().shutdown().spawn_to_the_end(service::watchdog());
+    let shutdown = node.app().shutdown();
+    shutdown.spawn_to_the_end(service::watchdog(shutdown.clone()));
     match end(&node, &start.program, &mut signals).await {
         End::Asked(signal) => {
             service::stopping();
