@@ -8,7 +8,7 @@ use bytes::Bytes;
 use self_cell::self_cell;
 use wasmtime_wizer::{ComponentContext, Wizer};
 
-use crate::code::Compiled;
+use crate::code::CompiledComponent;
 use crate::error::LoadError;
 
 /// Plugins that are kept at once. Each takes a few times the size of its component.
@@ -28,7 +28,7 @@ self_cell!(
 pub(crate) struct Base {
     context: Context,
     /// The instrumented component.
-    pub(crate) compiled: Compiled,
+    pub(crate) compiled: CompiledComponent,
 }
 
 impl Base {
@@ -39,8 +39,8 @@ impl Base {
     /// Why it cannot be instrumented, in the first place, or what `compile` says.
     pub(crate) fn make(
         component: &Bytes,
-        compile: impl FnOnce(&[u8]) -> Result<Compiled, LoadError>,
-    ) -> Result<Made, LoadError> {
+        compile: impl FnOnce(&[u8]) -> Result<CompiledComponent, LoadError>,
+    ) -> Result<Instrumentation, LoadError> {
         let mut instrumented = Vec::new();
         let context = Context::try_new(component.clone(), |bytes| {
             let made = Wizer::new().instrument_component(bytes);
@@ -65,10 +65,10 @@ impl Base {
 }
 
 /// A plugin that was made before; or why it cannot be instrumented.
-pub(crate) type Made = Result<Arc<Base>, String>;
+pub(crate) type Instrumentation = Result<Arc<Base>, String>;
 
 /// One plugin's place. The lock is held while it is made, so that others wait for it; an error is not kept.
-type Place = Arc<Mutex<Option<Made>>>;
+type Place = Arc<Mutex<Option<Instrumentation>>>;
 
 /// The plugins that are being attached. They are kept until none is: a node that serves has no use for them.
 #[derive(Default)]
@@ -94,8 +94,8 @@ impl Bases {
     pub(crate) fn find_or(
         &self,
         digest: [u8; 32],
-        make: impl FnOnce() -> Result<Made, LoadError>,
-    ) -> Result<Made, LoadError> {
+        make: impl FnOnce() -> Result<Instrumentation, LoadError>,
+    ) -> Result<Instrumentation, LoadError> {
         let place = self.place(digest);
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*place {

@@ -18,13 +18,13 @@ use crate::split::{self, Split};
 use crate::state::State;
 
 /// A compiled component with the modules that it imports.
-pub(crate) struct Compiled {
+pub(crate) struct CompiledComponent {
     pub(crate) component: Component,
     /// Each module, by the import's name.
     modules: Vec<(String, Arc<Module>)>,
 }
 
-impl Compiled {
+impl CompiledComponent {
     /// Links the component with its modules and with what `linker` has.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Codes {
     /// # Errors
     ///
     /// If wasmtime refuses it.
-    pub(crate) fn compile(&self, component: &[u8], built: &[u8]) -> Result<Compiled, LoadError> {
+    pub(crate) fn compile(&self, component: &[u8], built: &[u8]) -> Result<CompiledComponent, LoadError> {
         let Some(split) = split::split(component, built) else {
             return self.compile_whole(component);
         };
@@ -106,18 +106,18 @@ impl Codes {
         })
     }
 
-    fn compile_split(&self, split: Split) -> Result<Compiled, LoadError> {
+    fn compile_split(&self, split: Split) -> Result<CompiledComponent, LoadError> {
         let mut modules = Vec::with_capacity(split.codes.len());
         for code in split.codes {
             let module = self.find_or(code.digest, || self.compile_module(&code.bytes))?;
             modules.push((code.import, module));
         }
         let component = self.compiler.compile(&self.engine, &split.component)?;
-        Ok(Compiled { component, modules })
+        Ok(CompiledComponent { component, modules })
     }
 
-    fn compile_whole(&self, component: &[u8]) -> Result<Compiled, LoadError> {
-        Ok(Compiled {
+    fn compile_whole(&self, component: &[u8]) -> Result<CompiledComponent, LoadError> {
+        Ok(CompiledComponent {
             component: self.compiler.compile(&self.engine, component)?,
             modules: Vec::new(),
         })
@@ -133,7 +133,7 @@ impl Codes {
     /// # Errors
     ///
     /// If the cache cannot be read.
-    pub(crate) fn complete(&self, component: Component) -> Result<Option<Compiled>, LoadError> {
+    pub(crate) fn complete(&self, component: Component) -> Result<Option<CompiledComponent>, LoadError> {
         let mut modules = Vec::new();
         for (import, _) in component.component_type().imports(&self.engine) {
             let Some(digest) = split::digest_in(import) else {
@@ -144,7 +144,7 @@ impl Codes {
                 None => return Ok(None),
             }
         }
-        Ok(Some(Compiled { component, modules }))
+        Ok(Some(CompiledComponent { component, modules }))
     }
 
     /// A module that is in use or kept on disk.

@@ -58,7 +58,7 @@ struct Section<'a> {
     bytes: &'a [u8],
 }
 
-type Encoded<T> = Result<T, reencode::Error>;
+type ReencodeResult<T> = Result<T, reencode::Error>;
 
 impl<'a> CoreModule<'a> {
     /// Reads a valid module. None where it has what cannot be taken apart: shared or 64-bit memories, segments that code
@@ -250,7 +250,7 @@ impl<'a> CoreModule<'a> {
     }
 
     /// The code: the module as it is, but for its memories.
-    pub(crate) fn code(&self) -> Encoded<Vec<u8>> {
+    pub(crate) fn code(&self) -> ReencodeResult<Vec<u8>> {
         let mut module = Module::new();
         let mut imports = Some(self.imports()?);
         for section in &self.sections {
@@ -288,7 +288,7 @@ impl<'a> CoreModule<'a> {
         Ok(module.finish())
     }
 
-    fn imports(&self) -> Encoded<ImportSection> {
+    fn imports(&self) -> ReencodeResult<ImportSection> {
         let mut section = ImportSection::new();
         for import in &self.imports {
             let ty = RoundtripReencoder.entity_type(import.ty)?;
@@ -301,7 +301,7 @@ impl<'a> CoreModule<'a> {
     }
 
     /// Its exports, with those that instrumentation adds behind them, whether or not it has.
-    fn exports(&self) -> Encoded<ExportSection> {
+    fn exports(&self) -> ReencodeResult<ExportSection> {
         let mut section = ExportSection::new();
         for export in self.own_exports() {
             RoundtripReencoder.parse_export(&mut section, *export)?;

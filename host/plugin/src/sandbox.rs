@@ -14,7 +14,7 @@ use wasmtime::component::Linker;
 use crate::attachment::{AttachOptions, Attachment, Start, Startup};
 use crate::base::Bases;
 use crate::cache::{Cache, Key};
-use crate::code::{Codes, Compiled};
+use crate::code::{Codes, CompiledComponent};
 use crate::compiler::Compiler;
 use crate::engine::engine;
 use crate::error::LoadError;
@@ -281,7 +281,11 @@ impl Sandbox {
     }
 
     /// The component of an attachment, from the cache or made.
-    fn component(&self, workshop: &Workshop<'_>, start: Start) -> Result<(Compiled, Startup), LoadError> {
+    fn component(
+        &self,
+        workshop: &Workshop<'_>,
+        start: Start,
+    ) -> Result<(CompiledComponent, Startup), LoadError> {
         let key = workshop.key(start);
         if let Some(kept) = self.kept(&key)? {
             return Ok(kept);
@@ -307,7 +311,7 @@ impl Sandbox {
     }
 
     /// The component of an attachment in the cache, with its modules.
-    fn kept(&self, key: &Key) -> Result<Option<(Compiled, Startup)>, LoadError> {
+    fn kept(&self, key: &Key) -> Result<Option<(CompiledComponent, Startup)>, LoadError> {
         let shared = &self.shared;
         let Some((component, startup)) = shared.cache.load(&shared.engine, key)? else {
             return Ok(None);

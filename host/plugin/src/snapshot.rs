@@ -17,7 +17,7 @@ use crate::attachment::{Linked, Start, Startup};
 use crate::base::{Base, Bases};
 use crate::cache::Key;
 use crate::call::{Live, classify, store};
-use crate::code::{Codes, Compiled};
+use crate::code::{Codes, CompiledComponent};
 use crate::engine::MEMORIES_MAX;
 use crate::error::{Fault, LoadError};
 use crate::inspect::{Plugin, hex};
@@ -62,7 +62,7 @@ impl Workshop<'_> {
     }
 
     /// Makes the component that requests start from, and says how they start.
-    pub(crate) fn build(&self, start: Start) -> Result<(Compiled, Startup), LoadError> {
+    pub(crate) fn build(&self, start: Start) -> Result<(CompiledComponent, Startup), LoadError> {
         if start == Start::ConfigureEach {
             return self
                 .build_unsnapshotted("the operator asks for it (`startup = \"configure\"`)".to_owned());
@@ -104,19 +104,19 @@ impl Workshop<'_> {
     }
 
     /// The plain component; `configure` runs once all the same, so that a bad configuration is found now.
-    fn build_unsnapshotted(&self, reason: String) -> Result<(Compiled, Startup), LoadError> {
+    fn build_unsnapshotted(&self, reason: String) -> Result<(CompiledComponent, Startup), LoadError> {
         let compiled = self.compile(&self.plugin.bytes)?;
         self.configure(&compiled)?;
         Ok((compiled, Startup::Configure { reason }))
     }
 
     /// Compiles the plugin's component, as it is, instrumented or with a snapshot.
-    fn compile(&self, component: &[u8]) -> Result<Compiled, LoadError> {
+    fn compile(&self, component: &[u8]) -> Result<CompiledComponent, LoadError> {
         self.codes.compile(component, &self.plugin.bytes)
     }
 
     /// Instantiates and configures, under the limits of `configure`.
-    fn configure(&self, compiled: &Compiled) -> Result<Configured, LoadError> {
+    fn configure(&self, compiled: &CompiledComponent) -> Result<Configured, LoadError> {
         let linkage = compiled.link(self.linker).map_err(compile_error)?;
         let stages = Stages::find(&linkage.pre, &self.plugin.stages).map_err(compile_error)?;
         let limits = &self.identity.limits;
@@ -150,7 +150,7 @@ impl Workshop<'_> {
     }
 
     /// Replays the manifest's self-test on a snapshot and on a freshly configured instance; they must agree.
-    fn compare(&self, fresh: &Compiled, snapshot: &Compiled) -> Result<(), LoadError> {
+    fn compare(&self, fresh: &CompiledComponent, snapshot: &CompiledComponent) -> Result<(), LoadError> {
         let Some(self_test) = &self.plugin.manifest.self_test else {
             return Ok(());
         };
@@ -184,7 +184,7 @@ impl Workshop<'_> {
     }
 
     /// Links a component so that it can be called.
-    pub(crate) fn link(&self, compiled: &Compiled, startup: Startup) -> Result<Linked, LoadError> {
+    pub(crate) fn link(&self, compiled: &CompiledComponent, startup: Startup) -> Result<Linked, LoadError> {
         compiled
             .component
             .initialize_copy_on_write_image()

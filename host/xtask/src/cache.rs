@@ -129,7 +129,7 @@ impl Cache {
     }
 
     /// All entries, those too that were interrupted.
-    fn entries(&self) -> Result<Vec<Found>> {
+    fn entries(&self) -> Result<Vec<EntrySize>> {
         let mut found = Vec::new();
         for kind in folders(&self.0)? {
             for file in fs::read_dir(self.0.join(&kind))?.flatten() {
@@ -138,7 +138,7 @@ impl Cache {
                     continue;
                 };
                 let place = self.place(&kind, key);
-                found.push(Found {
+                found.push(EntrySize {
                     size: size_of(&place) + size_of(&partial(&place)),
                     used: file.metadata()?.modified()?,
                     key: key.to_owned(),
@@ -212,7 +212,7 @@ enum Lock {
     Alone,
 }
 
-struct Found {
+struct EntrySize {
     kind: String,
     key: String,
     size: u64,

@@ -33,9 +33,9 @@ pub(crate) fn say(what: &str) {
 
 /// The steps of one command. A handle; its clones are the same.
 #[derive(Clone)]
-pub(crate) struct Steps(Arc<Shared>);
+pub(crate) struct Steps(Arc<Progress>);
 
-struct Shared {
+struct Progress {
     started: Instant,
     state: Mutex<State>,
 }
@@ -67,7 +67,7 @@ struct Step {
 impl Steps {
     /// No step yet; the time begins.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(Progress {
             started: Instant::now(),
             state: Mutex::default(),
         }))
