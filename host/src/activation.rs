@@ -1,4 +1,4 @@
-//! Listeners sockets that this process was started with: by systemd (`LISTEN_FDS`), or by the node that it takes over from.
+//! Listening sockets that this process was started with: by systemd (`LISTEN_FDS`), or by the node that it takes over from.
 //! <https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html>
 
 use std::net::{SocketAddr, TcpListener};
@@ -16,12 +16,12 @@ pub const FIRST: usize = 3;
 /// The name of the channel on which a node that takes over says that it serves.
 pub const READY: &str = "selvedge-ready";
 
-/// What this process was started with.
+/// Sockets that this process was started with.
 #[derive(Debug, Default)]
 pub struct Activation {
     /// Sockets that listen.
     pub sockets: Vec<ActivationSocket>,
-    /// Where the node that hands over waits.
+    /// Channel on which the node that hands over waits; none if there is no such node.
     pub ready: Option<UnixStream>,
 }
 
@@ -30,7 +30,7 @@ pub struct Activation {
 pub struct ActivationSocket {
     /// Its name: `FileDescriptorName=` of systemd.
     pub name: String,
-    /// What it is bound to.
+    /// Address that it is bound to.
     pub address: Address,
     /// The socket.
     pub listener: ActivationListener,
@@ -45,7 +45,7 @@ pub enum ActivationListener {
     Unix(UnixListener),
 }
 
-/// Why what was passed cannot be used.
+/// Error for a passed socket that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
     /// It is nothing that can be listened on.
@@ -57,7 +57,7 @@ pub enum ActivationError {
         number: usize,
         /// Its name.
         name: String,
-        /// Why.
+        /// The reason.
         why: std::io::Error,
     },
     /// It belongs to neither listener.
@@ -86,11 +86,11 @@ pub enum ActivationError {
 }
 
 impl Activation {
-    /// Takes what was passed, once. To be called before there are threads, since it changes the environment.
+    /// Takes the sockets that were passed, once. Must be called before there are threads, since it changes the environment.
     ///
     /// # Errors
     ///
-    /// Where it is no listening socket.
+    /// If a passed descriptor is not a listening stream socket, or the one named [`READY`] is not a Unix stream socket.
     pub fn take() -> Result<Self, ActivationError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut descriptors = ListenFd::from_env();
@@ -111,11 +111,11 @@ impl Activation {
 }
 
 impl ActivationSocket {
-    /// Whose it is: by its name, else by its address.
+    /// Returns the side that the socket belongs to: by its name, else by its address.
     ///
     /// # Errors
     ///
-    /// Where it is nobody's.
+    /// If the socket belongs to neither side, or is for operators and there is no `[admin]`.
     pub fn side(&self, server: &[Address], admin: Option<&[Address]>) -> Result<Side, ActivationError> {
         let address = || self.address.clone();
         match (self.name.as_str(), admin) {

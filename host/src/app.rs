@@ -215,7 +215,7 @@ pub enum StartError {
     Runtime(#[from] selvedge_model::LoadError),
 }
 
-/// How long a node that retires waits for clients to leave by themselves, with an answer that asks them to.
+/// Longest time that a retiring node waits for clients to leave by themselves. Each answer asks them to.
 const RETIRE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long what was cut off may take to end. Dropping it takes no time, but where a task is in the midst of something that

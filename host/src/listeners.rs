@@ -1,4 +1,4 @@
-//! The listeners of a node: bound by itself, or passed by who started it.
+//! The listeners of a node: bound by itself, or passed by whoever started it.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
@@ -15,7 +15,7 @@ use crate::http::tls::Tls;
 /// The listeners of both sides.
 pub struct Listeners {
     bound: Vec<Bound>,
-    /// What tasks accept on, while they do.
+    /// Listeners that tasks accept on, for as long as they do.
     accepting: Vec<(Side, Weak<Listener>)>,
     /// Places for connections, by side.
     slots: [Arc<Semaphore>; 2],
@@ -25,7 +25,7 @@ pub struct Listeners {
 struct Bound {
     side: Side,
     address: Address,
-    /// Whether it outlives the process.
+    /// True if the socket was passed to this process, and so outlives it.
     passed: bool,
     /// None once a task accepts on it.
     listener: Option<Listener>,
@@ -44,7 +44,7 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// Where an address is taken, or a socket that was passed must not be used.
+    /// If an address is taken, or a socket that was passed must not be used.
     pub fn open(config: &Config, passed: Vec<ActivationSocket>) -> Result<Self, StartError> {
         let server = &config.server.listen.0;
         let admin = config.admin.as_ref().map(|admin| &admin.listen.0[..]);
@@ -89,7 +89,7 @@ impl Listeners {
         of_side.map(|bound| bound.address.clone()).collect()
     }
 
-    /// Whether a socket was passed, which outlives this process: connections that come while there is none wait.
+    /// Returns true if a socket was passed. Such a socket outlives this process: connections that come while no process runs wait.
     #[must_use]
     pub fn are_passed(&self) -> bool {
         self.bound.iter().any(|bound| bound.passed)
@@ -144,7 +144,7 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// Where there are too many files.
+    /// If there are too many open files.
     pub fn share(&self) -> std::io::Result<Vec<(&'static str, OwnedFd)>> {
         let listeners = self.accepting.iter();
         let listeners = listeners.filter_map(|(side, listener)| Some((*side, listener.upgrade()?)));
@@ -213,7 +213,8 @@ fn name(side: Side) -> &'static str {
     }
 }
 
-/// What the configuration is checked for holds for sockets that it does not name as well.
+/// Error if a passed socket lets anyone on another machine in, and the configuration does not say that this is meant. Addresses in the
+/// configuration have passed the same check.
 fn check_passed(config: &Config, side: Side, address: &Address) -> Result<(), ActivationError> {
     // The check of `server.listen` has asked for an explicit mode where it names an address that others reach.
     let is_meant = side == Side::Public && config.server.listen.0.iter().any(|named| !named.is_local());

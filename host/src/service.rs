@@ -1,4 +1,4 @@
-//! What systemd is told of the node, where it asks (`Type=notify`, `WatchdogSec=`); nothing elsewhere.
+//! Messages to systemd about the node, if systemd asks for them (`Type=notify`, `WatchdogSec=`); otherwise there are none.
 //! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub fn stopping() {
     ]);
 }
 
-/// What the node is at.
+/// Tells what the node is doing.
 pub fn status(status: &str) {
     tell(&[NotifyState::Status(status)]);
 }

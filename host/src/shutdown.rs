@@ -34,7 +34,7 @@ impl Shutdown {
         self.retire.cancel();
     }
 
-    /// Whether connections are to end with their next answer.
+    /// Returns true if connections are to end with their next answer.
     #[must_use]
     pub fn is_retiring(&self) -> bool {
         self.retire.is_cancelled()
@@ -50,7 +50,7 @@ impl Shutdown {
         self.handed_over.cancel();
     }
 
-    /// Whether another process has the listening sockets.
+    /// Returns true if another process has the listening sockets.
     #[must_use]
     pub fn is_handed_over(&self) -> bool {
         self.handed_over.is_cancelled()

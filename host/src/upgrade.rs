@@ -1,5 +1,5 @@
 //! A change of the binary without a refused connection: the node starts its binary anew with its listening sockets, and ends only when
-//! the new process says that it serves. Where that fails, the node goes on. As nginx does it, by SIGUSR2.
+//! the new process says that it serves. If that fails, the node goes on. SIGUSR2 asks for it, as with nginx.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -15,23 +15,23 @@ use crate::activation::{FIRST, READY};
 use crate::listeners::Listeners;
 use crate::service;
 
-/// How long the new process may take until it serves: as long as the largest models take to load from a slow disk.
+/// Longest time until the new process serves: as long as the largest models take to load from a slow disk.
 const START_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// How long the new process waits for the old one to make room with systemd, which takes no time.
+/// Longest time that the new process waits for the old one to tell systemd of it, which takes no time.
 const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How long a new process that closed its channel may take to end, and how often to look.
+/// Longest time that a new process may take to end after it closed its channel, and the interval of the looks.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
 const END_LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What the new process says.
+/// Message of the new process: it serves.
 const SERVES: u8 = b'S';
 
-/// What the old one answers.
+/// Answer of the old process: the new one is the service now.
 const TURN: u8 = b'T';
 
-/// Why the node goes on itself.
+/// Error of a hand-over, after which the node goes on itself.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
     /// The binary cannot be started.
@@ -39,7 +39,7 @@ pub enum UpgradeError {
     Start {
         /// The binary.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
     /// It has ended.
@@ -53,7 +53,7 @@ pub enum UpgradeError {
     Sockets(#[from] std::io::Error),
 }
 
-/// How this process was started; the binary's path, under which another version may lie now.
+/// Path of the binary, where another version may lie by now, and the arguments of this process.
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,
@@ -64,11 +64,11 @@ pub struct Program {
 struct Successor(Option<Child>);
 
 impl Program {
-    /// As this process was started. To be called at its start: the path is relative to the folder it was started in.
+    /// The program of this process. Must be called at its start: the path is relative to the folder that it was started in.
     ///
     /// # Errors
     ///
-    /// Where the system does not say.
+    /// If the system does not tell the path.
     pub fn of_process() -> std::io::Result<Self> {
         let mut arguments = std::env::args_os();
         let typed = arguments.next().map(PathBuf::from).unwrap_or_default();
@@ -83,12 +83,12 @@ impl Program {
         })
     }
 
-    /// Starts the binary with a node's sockets, and waits until it serves. From then on it is the service. Answers its id. Where the
-    /// future is dropped, the new process is ended.
+    /// Starts the binary with a node's sockets, waits until it serves, and returns its process id. From then on it is the service. If
+    /// the future is dropped, the new process is ended.
     ///
     /// # Errors
     ///
-    /// Where it cannot be started, or ends, or takes too long: then it is gone.
+    /// If the new process cannot be started, ends, or takes too long; then it is gone.
     pub async fn succeed(&self, listeners: &Listeners) -> Result<u32, UpgradeError> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -136,7 +136,7 @@ impl Program {
 }
 
 impl Successor {
-    /// How it ended; it is ended where it did not.
+    /// Exit status as text, of a process that has ended or is ended here.
     async fn end(&mut self) -> String {
         let Some(mut child) = self.0.take() else {
             return String::new();
@@ -167,7 +167,7 @@ impl Drop for Successor {
 ///
 /// # Errors
 ///
-/// Where the old one is gone: then this one is the only one, and serves all the same.
+/// If the old node is gone or does not answer in time. This one then serves all the same.
 pub fn take_over(mut ready: UnixStream) -> std::io::Result<()> {
     ready.set_read_timeout(Some(TURN_TIME_MAX))?;
     ready.write_all(&[SERVES])?;

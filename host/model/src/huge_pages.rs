@@ -8,8 +8,9 @@
 use std::fs;
 use std::ops::Range;
 
-/// What one huge page holds: as many pages as a page has room for their addresses. 2 MiB on x86-64 and on arm64 with pages of 4 KiB, 32 MiB
-/// with pages of 16 KiB, 512 MiB with pages of 64 KiB, where nothing is large enough to be joined.
+/// Size of a huge page in bytes: the size of a page times the number of addresses (8 bytes each) that one page holds. It is 2 MiB on
+/// x86-64 and on arm64 with pages of 4 KiB, 32 MiB with pages of 16 KiB, and 512 MiB with pages of 64 KiB. With the last, nothing is
+/// large enough to be joined.
 fn huge_page() -> usize {
     let page = rustix::param::page_size();
     page / size_of::<u64>() * page

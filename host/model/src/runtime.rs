@@ -87,7 +87,8 @@ fn candidates() -> Vec<PathBuf> {
     beside(&std::env::current_exe().unwrap_or_default())
 }
 
-/// Where the library may lie, seen from the executable. What was installed with it goes before what a system has.
+/// Paths at which the library is looked for, relative to the executable. A library that was installed with the executable comes before
+/// the system's.
 fn beside(executable: &Path) -> Vec<PathBuf> {
     let folders = executable.ancestors().skip(1).take(3);
     folders

@@ -1,4 +1,4 @@
-//! Plugins before they are configured: instrumented for a snapshot, compiled and linked once for all configurations.
+//! Plugins before they are configured: instrumented for a snapshot and compiled, once for all configurations.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::error::LoadError;
 const BASES_MAX: usize = 4;
 
 self_cell!(
-    /// What a snapshot is written with; it cites the component.
+    /// Description of a component's parts, with which a snapshot is written. It borrows the component's bytes.
     struct Context {
         owner: Bytes,
 
@@ -36,7 +36,7 @@ impl Base {
     ///
     /// # Errors
     ///
-    /// Why it cannot be instrumented, in the first place, or what `compile` says.
+    /// The error of `compile`. If the component cannot be instrumented, that is no error: the inner result has the reason.
     pub(crate) fn make(
         component: &Bytes,
         compile: impl FnOnce(&[u8]) -> Result<CompiledComponent, LoadError>,
@@ -58,19 +58,19 @@ impl Base {
         }
     }
 
-    /// What a snapshot of an instance is written with.
+    /// Description of the component's parts, with which a snapshot of an instance is written.
     pub(crate) fn context(&self) -> &ComponentContext<'_> {
         self.context.borrow_dependent()
     }
 }
 
-/// A plugin that was made before; or why it cannot be instrumented.
+/// A plugin that was made before, or the reason for which it cannot be instrumented.
 pub(crate) type Instrumentation = Result<Arc<Base>, String>;
 
 /// One plugin's place. The lock is held while it is made, so that others wait for it; an error is not kept.
 type Place = Arc<Mutex<Option<Instrumentation>>>;
 
-/// The plugins that are being attached. They are kept until none is: a node that serves has no use for them.
+/// Plugins that are being attached. They are kept until no attachment is being made: a node that serves has no use for them.
 #[derive(Default)]
 pub(crate) struct Bases {
     attaching: AtomicUsize,
@@ -90,7 +90,7 @@ impl Bases {
     ///
     /// # Errors
     ///
-    /// What `make` says.
+    /// The error of `make`.
     pub(crate) fn find_or(
         &self,
         digest: [u8; 32],

@@ -40,15 +40,15 @@ pub(crate) struct Cache {
     dir: PathBuf,
 }
 
-/// What compiled code was made from.
+/// Digest of everything that compiled code was made from.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key(String);
 
-/// What is known of compiled code; the file beside it, written last.
+/// Facts about compiled code. They are in the file beside it, which is written last.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     sha256: String,
-    /// How instances of a component start; none for a module.
+    /// The way in which instances of a component start; none for a module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     startup: Option<Startup>,
 }

@@ -41,9 +41,9 @@ pub(crate) fn engine(
 /// Instances for attaching, beside those of requests.
 const ATTACHING_INSTANCES: u32 = 16;
 
-/// What one component may have at most, of which the pool has enough for every instance: a main module, those that its toolchain
-/// adds (39 where it is CPython with its libraries, 9 for QuickJS), and their tables. No plugin can take another's share. An instance
-/// of a module takes nothing of the pool but its memories and tables.
+/// Limits of one component: core instances, tables and memories. The pool has that many for every instance, so that no plugin can take
+/// another's share. The core instances are of a main module and of those that its toolchain adds: 39 for CPython with its libraries, 9
+/// for QuickJS. An instance of a module takes nothing from the pool except its memories and tables.
 const CORE_INSTANCES_MAX: u32 = 64;
 const TABLES_MAX: u32 = 4;
 pub(crate) const MEMORIES_MAX: u32 = 2;

@@ -38,9 +38,9 @@ pub(crate) struct CoreModule<'a> {
     /// Pages of each as its author built it; a snapshot's may have grown.
     pages_min: Vec<u64>,
     exports: Vec<Export<'a>>,
-    /// What the memories begin with.
+    /// Initial contents of the memories.
     segments: Vec<Segment<'a>>,
-    /// Whether it has no segment at all, be it of a memory that it imports.
+    /// True if the module has no data segment at all, not even one for a memory that it imports.
     has_no_data: bool,
     sections: Vec<Section<'a>>,
 }
@@ -201,7 +201,7 @@ impl<'a> CoreModule<'a> {
         Some(())
     }
 
-    /// Whether it defines a memory.
+    /// Returns true if the module defines a memory.
     pub(crate) fn has_memory(&self) -> bool {
         !self.memories.is_empty()
     }
@@ -319,7 +319,8 @@ impl<'a> CoreModule<'a> {
             .filter(move |export| !instrumented.contains(export.name))
     }
 
-    /// What instrumentation exports: globals that change, by their indices, and the module's memories, by their place among them.
+    /// Exports that instrumentation adds. A global that can change is named by its index, a memory of the module by its place among the
+    /// module's own memories.
     fn instrumented(&self) -> impl Iterator<Item = (String, ExportKind, u32)> {
         let globals = self.globals.iter().zip(0..).skip(self.globals_imported);
         let globals = globals.filter(|(global, _)| global.mutable).map(|(_, index)| {
@@ -387,7 +388,7 @@ fn plain(memory: MemoryType) -> Option<MemoryType> {
     is_plain.then_some(memory)
 }
 
-/// Whether a section comes behind that of the imports.
+/// Returns true if a section comes after the import section.
 fn is_behind_imports(id: u8) -> bool {
     id > u8::from(SectionId::Import)
 }

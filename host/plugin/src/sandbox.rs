@@ -120,7 +120,7 @@ pub(crate) struct Shared {
     compilations: AtomicU64,
     /// Attachments that are being made, each behind a lock, so that of two that are the same only one is.
     compiling: Mutex<HashMap<Key, Arc<Mutex<()>>>>,
-    /// How many attachments are made at once; each has up to three instances meanwhile.
+    /// Permits to make attachments, [`ATTACHING_MAX`] at once. Each has up to three instances while it is made.
     attaching: Semaphore,
 }
 

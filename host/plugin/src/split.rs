@@ -1,9 +1,9 @@
 //! Splits a component into its code and its state, so that the code is compiled once for all its configurations.
 //!
-//! A snapshot changes what memories begin with and nothing else. In the result, each module with much code is imported
-//! ([`Code`], named by the digest of its bytes), and its memories, with what they begin with, lie in a small module of their own
-//! that is instantiated first. Two configurations of a plugin differ in the small modules alone. What is not understood here
-//! stays as it is: it is compiled with its component.
+//! A snapshot changes what memories and globals begin with, and nothing else. In the result, each module with much code is imported
+//! ([`Code`], named by the digest of its bytes). Its memories, with what they begin with, lie in a small module of their own that is
+//! instantiated first. Two configurations of a plugin differ in the small modules alone, unless `configure` changed a global: then the
+//! code differs too. What is not understood here stays as it is: it is compiled with its component.
 //!
 //! The code takes its memories as imports, and everything else of it is unchanged: functions, tables and globals with their
 //! indices. See `code` for what is done with it, and `module` for how one module is taken apart.
@@ -26,7 +26,7 @@ const CODE_MIN: usize = 32 << 10;
 
 /// A component whose large modules are imports.
 pub(crate) struct Split {
-    /// The component that imports them; the whole component where none is large.
+    /// The component that imports them.
     pub(crate) component: Vec<u8>,
     pub(crate) codes: Vec<Code>,
 }
@@ -144,7 +144,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Has the modules import their memories as those of the same component do that is as its author built it.
+    /// Makes the modules import memories of the sizes that they have in `built`, the component as its author built it.
     fn import_as(&mut self, built: &Plan<'_>) {
         for (index, module) in self.modules.iter_mut().enumerate() {
             let built = built.modules.get(index).and_then(Option::as_ref);
@@ -152,7 +152,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// How many modules have their memories in a module of their own.
+    /// Number of modules whose memories are in a module of their own.
     fn states(&self) -> u32 {
         let states = self.with_state().count();
         u32::try_from(states).unwrap_or(u32::MAX)
@@ -180,7 +180,7 @@ fn check_nested(component: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Whether an alias names a module or a core type outside, whose numbers a split would change.
+/// Returns true if an alias names a core module, a core type or a component of an enclosing component. A split may change its number.
 fn is_of_another_component(alias: &ComponentAlias<'_>) -> bool {
     matches!(
         alias,
@@ -196,11 +196,11 @@ fn is_of_another_component(alias: &ComponentAlias<'_>) -> bool {
 /// Writes the component anew. The modules with state come first, so that all others are numbered behind them.
 struct Splitter<'a> {
     plan: &'a Plan<'a>,
-    /// How many modules and core instances were put before all others.
+    /// Number of modules that were put before all others, and of core instances.
     states: u32,
     /// Index of the next module, as it was.
     module: usize,
-    /// How many types of modules were written.
+    /// Number of module types that were written.
     types: u32,
     codes: Vec<Code>,
 }

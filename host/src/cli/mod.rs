@@ -156,7 +156,7 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
     }
 }
 
-/// Where a configuration is looked for that is not named; behind these, the one that a package brings along.
+/// Paths at which a configuration is looked for if none is named. After these comes the one that a package brings along.
 const CONFIG_PLACES: [&str; 2] = ["configs/demo.toml", "/etc/selvedge/selvedge.toml"];
 
 /// A package's configuration, seen from the folder above the executable's.

@@ -56,13 +56,13 @@ fn traces(config: &Config, executor: &Handle) -> Result<Option<Traces>, CliError
     traces.map(Some).map_err(refused)
 }
 
-/// How this process was started.
+/// The start of this process: the sockets that it was passed, and its binary with the arguments.
 struct Start {
     activation: Activation,
     program: Program,
 }
 
-/// Why a node ends.
+/// Reason for the end of a node.
 enum End {
     /// A signal of this name asked for it.
     Asked(&'static str),
@@ -161,7 +161,7 @@ fn tell_addresses(node: &Node) {
     }
 }
 
-/// What an operator sees first of a node.
+/// Status line for the service manager: the number of endpoints that are served. An operator sees it first.
 fn status(generation: &Generation) -> String {
     let (all, broken) = (generation.endpoints.len(), generation.faults().count());
     match broken {

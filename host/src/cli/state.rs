@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::{CliError, config, say};
 use crate::state;
 
-/// What to do with the state file.
+/// Commands that copy the state file, and put a copy back.
 #[derive(Debug, Subcommand)]
 pub(super) enum StateCommand {
     /// Copy the state file as it is now, also beside a running node.
@@ -21,7 +21,7 @@ pub(super) enum StateCommand {
 pub(super) struct StateArguments {
     /// The copy; `backup` makes it, and it must not be there.
     file: PathBuf,
-    /// The configuration, whose `state.dir` has the file; default configs/demo.toml, then /etc/selvedge/selvedge.toml.
+    /// The configuration, whose `state.dir` has the file; default configs/demo.toml, /etc/selvedge/selvedge.toml, then the package's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

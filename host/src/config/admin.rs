@@ -9,7 +9,8 @@ use super::server::Tls;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// Address or addresses, `"127.0.0.1:8081"` or `"unix:/run/selvedge/admin.sock"`. Where other machines reach it, `auth.mode` must not be `none`.
+    /// Address or addresses, `"127.0.0.1:8081"` or `"unix:/run/selvedge/admin.sock"`. If other machines reach one, `auth.mode` must not be
+    /// `none`.
     pub listen: Addresses,
     /// Permissions of the socket files among them. Default: mode 0660, the group of the process.
     pub unix_socket: Option<UnixSocket>,

@@ -1,4 +1,4 @@
-//! Where a listener listens: addresses of the network, and files of sockets on this machine.
+//! Addresses of listeners: those of the network, and socket files on this machine.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// What an address of a socket file begins with.
+/// Prefix of a socket file's address.
 const UNIX: &str = "unix:";
 
 /// An address that a listener is bound to.
@@ -22,7 +22,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Whether only processes of this machine reach it.
+    /// Returns true if only processes of this machine can reach the address.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {

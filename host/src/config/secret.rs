@@ -69,11 +69,11 @@ impl Secret {
     }
 }
 
-/// The file of `${credential:NAME}`, where a text is that.
+/// Path of the file that `${credential:NAME}` stands for; none if the text is something else.
 ///
 /// # Errors
 ///
-/// Where the name is none, or the service manager has given this process no credentials.
+/// If the name is invalid, or the service manager has given this process no credentials.
 pub(super) fn credential(text: &str) -> Option<Result<PathBuf, String>> {
     let name = text.strip_prefix("${credential:")?.strip_suffix('}')?;
     Some(credential_in(std::env::var_os("CREDENTIALS_DIRECTORY"), name))

@@ -8,7 +8,7 @@ use http::HeaderMap;
 /// Entries of a list of addresses that are looked at.
 const HOPS_MAX: usize = 16;
 
-/// Where a connection, or a request, comes from.
+/// Origin of a connection or a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// An address.
@@ -18,7 +18,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Whether one of these networks has it.
+    /// Returns true if one of these networks has the peer.
     #[must_use]
     pub fn is_in(self, networks: &[Network]) -> bool {
         networks.iter().any(|network| match (self, network) {
@@ -108,7 +108,7 @@ fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// What one subscriber has: an address of IPv4, or the first 64 bits of one of IPv6. Socket files are as one.
+/// The network of one subscriber: an IPv4 address, or the first 64 bits of an IPv6 address. All socket files count as one.
 #[must_use]
 pub fn network(peer: Peer) -> Peer {
     match peer {

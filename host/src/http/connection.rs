@@ -30,8 +30,8 @@ use crate::shutdown::Shutdown;
 /// may go out at once and count, which does no harm: who wants to be busy can ask.
 const SIGNS_LEN_MAX: usize = 64;
 
-/// How long a connection of a node that retires must have had no request before it is closed: who has just been answered may be
-/// sending the next one.
+/// Time without a request after which a retiring node closes a connection. A client that has just been answered may be sending its
+/// next request.
 const RETIRE_QUIET: Duration = Duration::from_secs(1);
 
 /// Requests in flight on one connection, and since when there is none.
@@ -326,7 +326,7 @@ where
     }
 }
 
-/// How HTTP is spoken.
+/// Settings of HTTP/1 and HTTP/2 for one connection: limits, time-outs and keep-alive.
 fn builder(server: &Server, shutdown: &Shutdown) -> auto::Builder<Tasks> {
     let mut builder = auto::Builder::new(Tasks(shutdown.clone()));
     builder

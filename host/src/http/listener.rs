@@ -42,7 +42,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Where it is taken, or not this machine's.
+    /// If the address is taken or is not one of this machine's, or the socket file cannot be made.
     pub fn bind(address: &Address, files: &UnixSocket) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self {
@@ -59,22 +59,22 @@ impl Listener {
         }
     }
 
-    /// A listener of the network that another process made. Must be called on the executor.
+    /// Takes over a network listener that another process made. Must be called on the executor.
     ///
     /// # Errors
     ///
-    /// Where it cannot be used.
+    /// If the socket cannot be used.
     pub fn from_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let socket = Socket::Tcp(TcpListener::from_std(listener)?);
         Ok(Self { socket, file: None })
     }
 
-    /// A listener of a socket file that another process made. Must be called on the executor.
+    /// Takes over a listener on a socket file that another process made. Must be called on the executor.
     ///
     /// # Errors
     ///
-    /// Where it cannot be used.
+    /// If the socket cannot be used.
     pub fn from_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let socket = Socket::Unix(UnixListener::from_std(listener)?);
@@ -85,7 +85,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Where the system does not say.
+    /// If the system does not tell the address.
     pub fn address(&self) -> io::Result<Address> {
         match &self.socket {
             Socket::Tcp(listener) => listener.local_addr().map(Address::Tcp),
@@ -101,7 +101,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Where there are too many files.
+    /// If there are too many open files.
     pub fn share(&self) -> io::Result<OwnedFd> {
         match &self.socket {
             Socket::Tcp(listener) => listener.as_fd().try_clone_to_owned(),

@@ -12,7 +12,7 @@ use crate::edge::Peer;
 /// Bytes of a header at most: version 1 has 107, version 2 rarely more than 500, and more where a proxy adds its own fields.
 const HEADER_LEN_MAX: usize = 4096;
 
-/// Why a connection was closed that must begin with a header.
+/// Reason for closing a connection that must begin with a header and does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     /// It begins with something else.
@@ -37,11 +37,12 @@ impl Refusal {
     }
 }
 
-/// Takes the header off a connection, and says where it comes from: the proxy itself where the header says so, as for a health check.
+/// Takes the header off a connection and returns the peer that it names. If the header says so, as for a health check, that is the proxy
+/// itself.
 ///
 /// # Errors
 ///
-/// Where there is no such header; it is counted.
+/// If there is no valid header, or none within the time; the refusal is counted.
 pub(super) async fn take(stream: &mut Stream, peer: Peer, within: Duration) -> Result<Peer, Refusal> {
     let taken = tokio::time::timeout(within, read(stream, peer)).await;
     let taken = taken.unwrap_or(Err(Refusal::Late));

@@ -25,7 +25,7 @@ impl SocketFile {
     ///
     /// # Errors
     ///
-    /// Where another process listens on it, something lies there that is no socket, or the folder or group cannot be used.
+    /// If another process listens on the path, something other than a socket lies there, or the folder or group cannot be used.
     pub(super) fn bind(path: &Path, settings: &UnixSocket) -> io::Result<(UnixListener, Self)> {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let folder = File::open(folder).map_err(|error| named(&error, "its folder cannot be opened"))?;

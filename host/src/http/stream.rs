@@ -21,11 +21,11 @@ enum Socket {
 }
 
 impl Stream {
-    /// Reads more bytes in front of what a reader gets, and answers all that are there; none were added where the peer has ended.
+    /// Reads more bytes ahead of the reader, and returns all that were read ahead. If the peer has ended, none are added.
     ///
     /// # Errors
     ///
-    /// Where the connection is broken.
+    /// If the connection is broken.
     pub async fn look_ahead(&mut self) -> io::Result<&[u8]> {
         match &mut self.socket {
             Socket::Tcp(stream) => stream.read_buf(&mut self.ahead).await?,

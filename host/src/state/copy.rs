@@ -13,14 +13,14 @@ use super::{BUSY_TIME_MAX, FILE, StateError, migrate};
 /// Held shared by whoever has the state file open, and alone by whoever puts another in its place.
 const LOCK_FILE: &str = "state.lock";
 
-/// Where the file goes that another one replaces.
+/// Name that a state file is kept under once another has replaced it.
 const REPLACED: &str = "selvedge-replaced.db";
 
-/// Takes a share of the state file, as long as the answer lives.
+/// Takes a share of the state file, for as long as the result lives.
 ///
 /// # Errors
 ///
-/// Where another file is being put in its place, or the folder cannot be used.
+/// If another file is being put in its place, or the folder cannot be used.
 pub(super) fn share(dir: &Path) -> Result<File, StateError> {
     lock(dir, FlockOperation::NonBlockingLockShared, StateError::Restoring)
 }
@@ -47,7 +47,8 @@ fn lock(dir: &Path, operation: FlockOperation, busy: fn(PathBuf) -> StateError) 
 ///
 /// # Errors
 ///
-/// Where there is none, or it is none of ours, or `file` exists or cannot be written.
+/// If there is no state file, or it is not one of Selvedge's, is damaged or is of a later version. If another is being put in its place.
+/// If `file` exists or cannot be written.
 pub fn backup(dir: &Path, file: &Path) -> Result<(), StateError> {
     let _share = share(dir)?;
     let path = dir.join(FILE);
@@ -55,11 +56,12 @@ pub fn backup(dir: &Path, file: &Path) -> Result<(), StateError> {
     copy(&path, file)
 }
 
-/// Puts a copy in the place of the state file of a folder, and answers where that one lies now, if there was one. Blocks.
+/// Puts a copy in the place of the state file of a folder. Returns the new path of the replaced file, if there was one. Blocks.
 ///
 /// # Errors
 ///
-/// Where a node runs on it, or the copy is none, is broken, or is of a later version; then nothing changed.
+/// If a node runs on the state file, or the copy is no state file, is damaged, or is of a later version; then nothing has changed. If a
+/// file cannot be written.
 pub fn restore(dir: &Path, file: &Path) -> Result<Option<PathBuf>, StateError> {
     std::fs::create_dir_all(dir).map_err(|source| StateError::File {
         path: dir.to_owned(),
@@ -118,7 +120,7 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Whether a file is a state file of ours, whole, and of a version that is known.
+/// Error if a file is not a state file of Selvedge, is damaged, or is of a version that is not known.
 fn check(path: &Path) -> Result<(), StateError> {
     let refused = |source| StateError::Open {
         path: path.to_owned(),

@@ -59,7 +59,7 @@ fn take(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), 
 ///
 /// # Errors
 ///
-/// Where it took some that are not known here.
+/// If the file cannot be read, or has taken steps that are not known here.
 pub(super) fn taken(connection: &Connection, path: &Path, known: usize) -> Result<usize, StateError> {
     let version: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -79,7 +79,7 @@ pub(super) fn taken(connection: &Connection, path: &Path, known: usize) -> Resul
 ///
 /// # Errors
 ///
-/// Where SQLite fails.
+/// If SQLite fails.
 pub(super) fn schema(version: usize) -> rusqlite::Result<Vec<String>> {
     let connection = Connection::open_in_memory()?;
     for step in &STEPS[..version.min(KNOWN)] {
@@ -92,7 +92,7 @@ pub(super) fn schema(version: usize) -> rusqlite::Result<Vec<String>> {
 ///
 /// # Errors
 ///
-/// Where it cannot be read.
+/// If the file cannot be read.
 pub(super) fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(
         "SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1",
@@ -119,7 +119,7 @@ fn keep(path: &Path, version: usize) -> Result<(), StateError> {
     Ok(())
 }
 
-/// Where the copy of a version lies: `selvedge-v3.db` beside `selvedge.db`.
+/// Path of the copy of a version: `selvedge-v3.db` beside `selvedge.db`.
 fn kept_path(path: &Path, version: usize) -> PathBuf {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}-v{version}.db"))

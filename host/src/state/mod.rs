@@ -72,7 +72,7 @@ pub enum StateError {
     Broken {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The damage, in SQLite's words.
         what: String,
     },
     /// A node, or a command, has the file open.

@@ -16,7 +16,7 @@ fn check(config: &str) -> (i32, String) {
     (code, error)
 }
 
-/// Why the demo's `classify` is refused with this besides.
+/// Message with which the demo's `classify` is refused if this TOML is added.
 fn refusal(toml: &str) -> String {
     let (code, error) = check(&NodeConfig::of(&[CLASSIFY]).with(toml).text());
     assert_eq!(code, 3, "{error}");

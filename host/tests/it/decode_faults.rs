@@ -6,7 +6,7 @@ use crate::generate::{agrees, eventually, load};
 use crate::host::TestHost;
 use crate::node::{ASSISTANT, NodeConfig};
 
-/// What the plugin is to do, under the name of its endpoint.
+/// Entry for the hostile plugin in an endpoint's list, with the deed that it is to do.
 fn attached(deed: &str, tokens: &[u32]) -> String {
     format!("{{ use = \"hostile-decode\", config = {{ next = \"{deed}\", tokens = {tokens:?} }} }}")
 }
@@ -162,7 +162,7 @@ fn what_is_forced_or_favoured_is_written() {
     }
 }
 
-/// Why an endpoint of a node is not there.
+/// Entry of `/readyz` for an endpoint, with the reason for which it is broken.
 fn refused(host: &TestHost, endpoint: &str) -> String {
     let ready = host.client().get("/readyz").json();
     let endpoints = ready["endpoints"].as_array().expect("a list");

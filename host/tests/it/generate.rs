@@ -38,7 +38,7 @@ pub(crate) fn load(host: &TestHost) -> (u64, u64) {
     )
 }
 
-/// How long something may take until a test gives it up. Compilers have a low priority beside nodes and clients that are busy.
+/// Longest time that a test waits for something. Compilers have a low priority beside nodes and clients that are busy.
 const EVENTUALLY: Duration = Duration::from_secs(120);
 
 pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
-/// How many there are, and who waits for one that ends.
+/// Number of permits that are taken, and the signal that one was given back.
 static TAKEN: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
 thread_local! {

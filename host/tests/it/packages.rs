@@ -1,5 +1,5 @@
-//! What packages lay out: a binary finds what lies beside it, wherever that is. `cargo xtask dist --check` installs the packages
-//! themselves.
+//! Layout of the packages: a binary finds the files that lie beside it, in whatever folder. `cargo xtask dist --check` installs the
+//! packages themselves.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -9,16 +9,16 @@ use crate::node::{CLASSIFY, EMBED, NodeConfig};
 use crate::python_clients::python;
 use crate::uploads;
 
-/// What the requests of a run are made of: the examples of the document, and a few by chance.
+/// Phases of a quick run: requests from the examples of the document, and a few by chance.
 const SOME: &str = "examples,fuzzing";
 
-/// What lies at the limits of the document's schemas, hundreds of requests for a path.
+/// Phase with values at the limits of the document's schemas: hundreds of requests for a path.
 const LIMITS: &str = "coverage";
 
-/// All of it.
+/// All phases.
 const WHOLE: &str = "examples,coverage,fuzzing";
 
-/// Where a node must be asked with a key, and nobody is let in without.
+/// Section of a configuration that lets nobody in without a key.
 const KEYS: &str = "[auth]\nmode = \"keys\"\nfailures = { requests = 1000000, per = \"1m\" }\n";
 
 /// Endpoints that answer at once, so that many requests take little time.
@@ -35,8 +35,8 @@ plugins = [
 ]
 "#;
 
-/// An endpoint that generates, whose validator sees to it in every dialect that prompts and answers are short, and that no schema is
-/// asked for, of which not each is one that an answer can be held to.
+/// An endpoint that generates. In every dialect, its validator keeps prompts and answers short, and refuses requests for a schema, since
+/// an answer cannot be held to every schema.
 fn short() -> String {
     let short = "{ type = \"integer\", minimum = 1, maximum = 4 }";
     let limits = format!("max_tokens = {short}, max_completion_tokens = {short}");
@@ -52,8 +52,8 @@ fn short() -> String {
     )
 }
 
-/// Endpoints that take forms. Of a file a schema may say what the document cannot, and whatever comes for a list of texts is one of
-/// its texts.
+/// Endpoints that take forms. A file's schema may say what the document cannot, and whatever comes for a list of texts is one of its
+/// texts.
 fn forms(endpoints: &[&str]) -> NodeConfig {
     uploads::config_with(endpoints, "attachment = { type = \"object\" }")
 }

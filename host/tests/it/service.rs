@@ -195,7 +195,7 @@ fn a_node_takes_the_sockets_that_it_is_passed_and_whoever_connected_before_is_se
     assert!(path.exists(), "whoever made the socket's file removes it");
 }
 
-/// What a node says that is passed a socket by this name and does not start.
+/// Log of a node that is passed a socket by this name and refuses to start.
 fn refusal(config: &str, name: &str, socket: OwnedFd) -> String {
     let mut node = Service::start(config, vec![(name, socket)], &[]);
     assert_eq!(node.wait().code(), Some(3), "{}", node.log());

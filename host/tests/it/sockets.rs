@@ -1,4 +1,4 @@
-//! Where a node listens: socket files, and proxies that say where a connection comes from.
+//! Socket files that a node listens on, and proxies that say where a connection comes from.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -130,7 +130,7 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x09\x7f\0\0\x
 /// One of version 2 for what the proxy asks itself.
 const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-/// What comes back over a connection that begins with these bytes.
+/// Answer to a request on a connection that begins with these bytes.
 fn behind(client: &Client, bytes: &[u8], id: &str) -> String {
     let mut stream = client.connect();
     let headers = [("content-type", "application/json"), ("x-request-id", id)];

@@ -1,4 +1,4 @@
-//! What a node keeps, copied beside it and put back.
+//! Copies of a node's state, made while it runs and put back.
 
 use serde_json::Value;
 

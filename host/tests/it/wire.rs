@@ -15,7 +15,7 @@ use crate::host::{TestHost, classifier};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// What a node answers to these bytes, to the end of the connection.
+/// Answer of a node to these bytes, up to the end of the connection.
 fn raw(bytes: &[u8]) -> String {
     raw_of(classifier(), bytes)
 }

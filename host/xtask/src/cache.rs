@@ -15,7 +15,7 @@ use crate::steps::say;
 /// Bytes that the cache may hold on disk: a few versions of everything, and the crates that several lock files share.
 const SIZE_MAX: u64 = 8 << 30;
 
-/// Age of an entry that nobody has used since.
+/// Time after which an entry that nobody has used is removed.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A sweep of another process may take an entry between two looks; more often than this is no coincidence.
@@ -68,8 +68,8 @@ impl Cache {
         &self.0
     }
 
-    /// The entry `key` of `kind`, which `make` fills into an empty folder where it is not there. Other clones that want the same
-    /// wait. Where `make` fails or is interrupted, nothing of it stays.
+    /// The entry `key` of `kind`. If it is not there, `make` fills an empty folder with it, and other clones that want the same wait. If
+    /// `make` fails or is interrupted, nothing of it stays.
     pub(crate) fn entry(
         &self,
         kind: &str,
@@ -149,7 +149,7 @@ impl Cache {
         Ok(found)
     }
 
-    /// Whether it could be removed: nobody uses it or makes it.
+    /// Removes an entry, unless somebody uses it or makes it. Returns true if it is gone.
     fn remove(&self, kind: &str, key: &str) -> Result<bool> {
         let file = self.lock_file(kind, key);
         let Ok(lock) = File::open(&file) else {
@@ -205,7 +205,7 @@ impl Cache {
     }
 }
 
-/// How a lock is held.
+/// Mode in which a lock is held.
 #[derive(Clone, Copy)]
 enum Lock {
     Shared,
@@ -246,7 +246,7 @@ fn remove_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// Whether `path` still leads to that file.
+/// Returns true if `path` still leads to that file.
 fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(own), Ok(there)) = (file.metadata(), fs::metadata(path)) else {
         return false;

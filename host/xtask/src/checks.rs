@@ -1,4 +1,4 @@
-//! What would stop a command half-way, looked at before it begins: a full disk, a missing compiler, an address in use.
+//! Checks before a command begins for what would stop it half-way: a full disk, a missing compiler, an address in use.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -40,7 +40,7 @@ pub(crate) fn compiler() -> Result<()> {
     apt_install(&["gcc", "libc6-dev"], "SQLite and zstd, which are C,")
 }
 
-/// Whether the disks have room for what is not there yet. What a command that was interrupted left counts as done.
+/// Error if the disks have no room for what is still missing. Files that an interrupted command left count as done.
 pub(crate) fn space(root: &Root, space: Space) -> Result<()> {
     let cache = Cache::of_user()?;
     let done = size_of(&root.target()) + size_of(&root.join("plugins/target"));
@@ -91,7 +91,7 @@ impl Disk {
     }
 }
 
-/// Whether the demo's addresses can be listened on, so that it is not known only after the build.
+/// Error if one of the demo's addresses cannot be listened on, so that this is known before the build.
 pub(crate) fn addresses(configuration: &Configuration) -> Result<()> {
     for address in configuration.listen() {
         // A socket in the file system is the host's affair.

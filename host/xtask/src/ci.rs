@@ -83,7 +83,7 @@ fn format(root: &Root) -> Result<()> {
     plugins.run().context("run `cargo fmt` in plugins/")
 }
 
-/// What makes a warning an error.
+/// Arguments that make a warning an error.
 const DENIED: [&str; 3] = ["--", "-D", "warnings"];
 
 fn clippy(root: &Root) -> Tool {
@@ -184,7 +184,7 @@ pub(crate) fn prepare_tests(root: &Root, steps: &Steps, needs: &Needs) -> Result
     steps.run("scripts", || needs.make_scripts(root))
 }
 
-/// What the tests talk to the host with: the Python clients, and the path of promtool; and a browser.
+/// Paths of the clients that the tests use: the interpreter with the Python clients, and promtool. Installs a browser if there is none.
 fn clients(root: &Root) -> Result<(PathBuf, PathBuf)> {
     browser::find_or_install();
     Ok((environment(root, Layer::Clients)?, promtool::promtool(root)?))
@@ -211,7 +211,7 @@ pub(crate) fn host_tests(root: &Root) -> Result<Tool> {
         .args(["test", "--profile", PROFILE, "--workspace"]))
 }
 
-/// How many tests run at once: what `RUST_TEST_THREADS` says, or what suits this machine.
+/// Number of tests that run at once: `RUST_TEST_THREADS` if it is set, else [`TESTS_PER_CORE`] for each core.
 fn test_threads() -> String {
     std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -19,7 +19,7 @@ use crate::wasm::TARGET;
 /// Kind of the cache's entries, one for each lock file, compiler and profile.
 const KIND: &str = "crates";
 
-/// What the host's workspace builds itself: its crates, tests, benches and examples.
+/// Names of what the host's workspace builds itself: its crates, tests, benches and examples.
 const HOST: [&str; 12] = [
     "selvedge",
     "selvedge-model",
@@ -39,7 +39,7 @@ const HOST: [&str; 12] = [
 pub(crate) struct Crates {
     /// The folder that clones share.
     shared: PathBuf,
-    /// What cargo builds into: `target/PROFILE`.
+    /// Folder that cargo builds into: `target/PROFILE`.
     built: PathBuf,
     /// Names of what the workspace builds itself, which is not shared.
     own: Vec<String>,
@@ -148,7 +148,7 @@ impl Crates {
         Ok(crates)
     }
 
-    /// Whether a file or folder of a build belongs to a crate of the workspace: `libNAME-HASH.rlib`, `NAME-HASH`.
+    /// Returns true if a file or folder of a build, `libNAME-HASH.rlib` or `NAME-HASH`, belongs to a crate of the workspace.
     fn is_own(&self, file: &str) -> bool {
         let name = file
             .rsplit_once('-')

@@ -142,7 +142,7 @@ fn table() -> String {
     text + "`all` is all of them\n"
 }
 
-/// What passed, in a file for each commit. A tree with changes has none.
+/// Names of the parts that passed, in a file for each commit. A tree with changes has no such file.
 struct Record(Option<PathBuf>);
 
 impl Record {

@@ -10,7 +10,7 @@ use crate::steps::{Steps, say};
 use crate::wasm::host_triple;
 use crate::{checks, crates};
 
-/// What is served where nobody says.
+/// Configuration that is served if none is named.
 const CONFIGURATION: &str = "configs/demo.toml";
 
 /// Sets up, builds and serves; `rest` goes to `selvedge serve`.

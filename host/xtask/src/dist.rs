@@ -22,7 +22,7 @@ use options::{Extra, Options};
 use platform::Platform;
 use tree::Tree;
 
-/// What packages call themselves.
+/// Version that the packages have.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// One run: what it makes, for whom, where.
@@ -31,9 +31,9 @@ struct Dist<'a> {
     platform: Platform,
     /// Seconds since 1970 that every file's time is set to.
     epoch: String,
-    /// What is made on the way.
+    /// Folder of intermediate files.
     work: PathBuf,
-    /// The packages.
+    /// Folder of the packages.
     out: PathBuf,
 }
 

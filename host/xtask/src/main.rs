@@ -92,7 +92,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<()> {
     }
 }
 
-/// What the tests need, or what one configuration names.
+/// Makes what the tests need, or what one configuration names.
 fn set_up(root: &Root, rest: &[String]) -> Result<()> {
     let device = match rest.iter().any(|flag| flag == "--gpu") {
         true => Device::Gpu,

@@ -34,18 +34,18 @@ pub(crate) struct Product {
     /// The folder in `models/` with the script.
     model: &'static str,
     package: &'static str,
-    /// What the script reads, inside the package.
+    /// Path inside the package that the script reads.
     source: &'static str,
     /// The script's last argument, where it has variants.
     mode: Option<&'static str>,
-    /// What the script writes.
+    /// Names of the files that the script writes.
     made: &'static [&'static str],
-    /// What there is to download or to write, for whoever waits.
+    /// Amount that is downloaded or written, for whoever waits.
     size: &'static str,
     out: Out,
 }
 
-/// Where the files go.
+/// Destination of the files.
 #[derive(Debug, PartialEq, Eq)]
 enum Out {
     /// Beside the card. The cache has them too.
@@ -55,7 +55,7 @@ enum Out {
     Reference { card: &'static str },
 }
 
-/// What `serve` and the tests that CI runs need.
+/// Products that `serve` and the tests that CI runs need.
 static PRODUCTS: [Product; 4] = [
     Product {
         name: "minilm",
@@ -99,7 +99,7 @@ static PRODUCTS: [Product; 4] = [
     },
 ];
 
-/// What the deep tests compare with.
+/// Products that the deep tests compare with.
 static REFERENCES: [Product; 2] = [
     reference("smollm2-fp32", "fp32", "reference/fp32.toml"),
     reference("smollm2-plain", "plain", "reference/plain.toml"),
@@ -135,7 +135,7 @@ pub(crate) fn references() -> impl Iterator<Item = &'static Product> {
     REFERENCES.iter()
 }
 
-/// What has to be made for a folder in `models/` and a file in it: nothing where the project holds it.
+/// Products that have to be made for a folder in `models/` and a file in it; none if the file is part of the project.
 pub(crate) fn for_file(model: &str, file: &str) -> impl Iterator<Item = &'static Product> {
     // Its card names the file in the other's folder.
     let model = if model == "minilm-tensor" { "minilm" } else { model }.to_owned();

@@ -14,7 +14,7 @@ use crate::steps::say;
 /// The version that is tested; the host takes older and newer ones too.
 pub(crate) const VERSION: &str = "1.31.1";
 
-/// What the library is to run on.
+/// Processors that the library is to run on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Device {
     /// The CPU alone.

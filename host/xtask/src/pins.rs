@@ -80,7 +80,7 @@ mod tests {
 
     const SETS: [&str; 4] = ["convert", "clients", "llama", "packages"];
 
-    /// Whether each line of a pin but the first is a hash, and there is one.
+    /// Returns true if a pin has lines after the first, and each of them is a hash.
     fn is_hashed(text: &str) -> bool {
         let hashes = text
             .lines()

@@ -24,7 +24,7 @@ const SCRIPTS: [(&str, &[&str]); 2] = [
     ("calibrate", &["requirements.txt"]),
 ];
 
-/// What is done to what the tools for JavaScript and Python put out.
+/// Sources of the code that calls the tools for JavaScript and Python and changes their output.
 const SCRIPT_BUILDERS: [&str; 4] = [
     "host/src/author/build.rs",
     "host/src/author/build/javascript.rs",
@@ -108,13 +108,13 @@ fn build_script(root: &Root, name: &str, pins: &[&str]) -> Result<()> {
     stamp.write(&made)
 }
 
-/// What builds plugins in Rust.
+/// Builder of plugins in Rust.
 struct Workshop<'a> {
     root: &'a Root,
     compiler: Compiler,
     /// The compiler's own words about itself.
     version: String,
-    /// What every plugin is made of: the interfaces, the lock file, the workspace's profile.
+    /// Files that every plugin is made of: the interfaces, the lock file, the workspace's profile.
     shared: Vec<PathBuf>,
 }
 

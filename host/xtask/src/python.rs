@@ -10,12 +10,12 @@ use crate::pins::{self, Pin};
 use crate::run::{Root, Tool, apt_install, digest, fetch};
 use crate::steps::say;
 
-/// What an environment holds. Each has what is before it too, so that whoever serves the demo need not wait for the tests' clients.
+/// Contents of an environment. Each layer includes those before it, so that the demo need not wait for the tests' clients.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Layer {
     /// pip alone.
     Bare,
-    /// What the converters in models/ need.
+    /// Packages that the converters in models/ need.
     Converters,
     /// The clients in the tests.
     Clients,
@@ -30,7 +30,7 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 11..=13;
 /// Steps that run side by side may want the environment.
 static ENVIRONMENT: Mutex<()> = Mutex::new(());
 
-/// What a fetch that fails for good says.
+/// Advice in the message of a fetch that fails for good.
 pub(crate) const NO_NETWORK: &str =
     "look after the network, and at what the registry gives (PIP_INDEX_URL names a mirror)";
 

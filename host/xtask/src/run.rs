@@ -37,7 +37,7 @@ impl Root {
         self.0.join(path)
     }
 
-    /// Where it is said of what something was made.
+    /// Stamp of this name, which records the inputs that something was made of.
     pub(crate) fn stamp(&self, name: &str, inputs: String) -> Stamp {
         Stamp::new(self.target().join("stamps").join(name), inputs)
     }
@@ -263,7 +263,7 @@ impl Stamp {
         Self { file, inputs }
     }
 
-    /// Whether all of `made` are as they were written, from these inputs. They are not read: size and time tell.
+    /// Returns true if all of `made` are as they were written, from these inputs. Size and time tell; the files are not read.
     pub(crate) fn is_fresh(&self, made: &[PathBuf]) -> bool {
         let found = std::fs::read_to_string(&self.file);
         matches!((found, self.text(made)), (Ok(found), Ok(text)) if found == text)

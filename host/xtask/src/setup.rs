@@ -1,4 +1,4 @@
-//! What has to be there before the host serves or is tested, and the steps that make it: ONNX Runtime, models, plugins.
+//! Files that must be there before the host serves or is tested, and the steps that make them: ONNX Runtime, models, plugins.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use crate::plugins;
 use crate::run::Root;
 use crate::steps::Steps;
 
-/// What it is for.
+/// Purpose of a set-up.
 pub(crate) enum Scope {
-    /// Serving one configuration: what it names.
+    /// Serving one configuration: only what it names is made.
     Demo(Configuration),
     /// The tests that CI runs.
     Tests,
 }
 
-/// What is to be made.
+/// Things that a set-up has to make.
 pub(crate) struct Needs {
     device: Device,
     models: Vec<&'static Product>,
@@ -31,7 +31,7 @@ pub(crate) struct Needs {
 }
 
 impl Scope {
-    /// What has to be made for it.
+    /// Returns the things that have to be made for this purpose.
     pub(crate) fn needs(&self, root: &Root) -> Result<Needs> {
         let plugins = plugins::names(root)?;
         let scripts = plugins::script_names().map(str::to_owned);

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 
 use crate::run::Tool;
 
-/// How often it is looked whether a program that runs beside a step has ended.
+/// Interval of the looks for the end of a program that runs beside a step.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Shortest step that the table shows.
@@ -46,7 +46,7 @@ struct State {
     left: Vec<String>,
     running: Vec<String>,
     done: Vec<Record>,
-    /// Whether anything was said, so that there was something to do.
+    /// True if anything was said, which means that there was something to do.
     spoke: bool,
     /// The step that failed first: no other begins then.
     failed: Option<String>,

@@ -1,5 +1,5 @@
-//! What the large variants of SmolLM2 are compared with, 1.1 GB that only these tests need: `cargo xtask test --deep references`.
-//! What of it is checked at each change is said in `host/docs/testing.md`.
+//! Comparisons with the large variants of SmolLM2, 1.1 GB that only these tests need: `cargo xtask test --deep references`.
+//! `host/docs/testing.md` says which of them are also checked at each change, in a quick form.
 
 use std::path::{Path, PathBuf};
 

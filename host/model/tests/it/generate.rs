@@ -124,7 +124,7 @@ async fn text_of_the_4_bit_weights_is_the_recorded_one() {
     assert!(alike * 3 >= count * 2, "{alike} of {count}");
 }
 
-/// What may come first, the likeliest before the others, with the logarithm of its probability.
+/// Candidates for the first token, the likeliest first, each with the logarithm of its probability.
 pub(crate) async fn first_token(model: &Model, prompt: &[u32]) -> Vec<(String, f32)> {
     let asked = GenerateRequest {
         sampling: Sampling {

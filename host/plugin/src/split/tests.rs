@@ -1,4 +1,4 @@
-//! What a split keeps, what it shares, and what it leaves whole.
+//! Tests of the split: what it keeps, what it shares, and what it leaves whole.
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Module, Store};
@@ -41,7 +41,7 @@ fn plain() -> Vec<u8> {
     component("1", r#"(data (i32.const 16) "\2a")"#, "1000")
 }
 
-/// What its functions answer.
+/// Results of a component's two functions. The component imports `codes`.
 fn run(engine: &Engine, component: &[u8], codes: &[super::Code]) -> [u32; 2] {
     let component = Component::new(engine, component).expect("it compiles");
     let mut linker = Linker::<()>::new(engine);

@@ -21,7 +21,7 @@ use crate::steps::say;
 use clean::{Clean, User};
 use server::Server;
 
-/// Where a user of the clean system has a folder.
+/// Folder of the clean system that a user without rights may write to.
 const HOME: &str = "/srv/check";
 
 /// Configurations that come along, each of which must be right.
@@ -104,7 +104,7 @@ fn wheel(clean: &Clean, wheel: &Path) -> Result<()> {
     checks_and_serves(clean, &venv)
 }
 
-/// What was installed below a folder finds what is its own, without being told where it is.
+/// Checks that what was installed below a folder finds its own files without being told where they are, and serves.
 fn checks_and_serves(clean: &Clean, folder: &str) -> Result<()> {
     let program = format!("{folder}/bin/selvedge");
     let configs = format!("{folder}/share/selvedge/configs");

@@ -14,14 +14,14 @@ use crate::steps::say;
 /// The user that the image runs as; `host/packaging/Dockerfile` names the same.
 const USER: &str = "10001";
 
-/// What the binary and ONNX Runtime are linked to.
+/// Debian's packages of the libraries that the binary and ONNX Runtime are linked to.
 const LIBRARIES: &str = "libc6,libgcc-s1,libstdc++6";
 
 /// Name of the image.
 pub(super) const IMAGE: &str = "localhost/selvedge";
 
-/// What is done to the root after the libraries are in it. mmdebstrap runs each with the root's folder as `$1`, and with an `apt-get`
-/// that is set up for the root.
+/// Commands that complete the root after the libraries are in it. mmdebstrap runs them with the root's folder as `$1`, and with an
+/// `apt-get` that is set up for the root.
 const SCRIPT: &str = r#"set -e
 dpkg-deb --extract "$DEB" "$1"
 # The package would bring OpenSSL and Perl along, to make one file of the certificates.
@@ -138,7 +138,7 @@ fn buildah(dist: &Dist<'_>) -> Tool {
     Tool::new("buildah").args(own_images(dist))
 }
 
-/// What has buildah keep its images in a folder of ours.
+/// Options that make buildah keep its images in a folder of this run.
 pub(super) fn own_images(dist: &Dist<'_>) -> Vec<OsString> {
     let images = dist.work.join("images");
     vec![

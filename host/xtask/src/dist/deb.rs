@@ -32,7 +32,7 @@ pub(super) fn pack(dist: &Dist<'_>, binary: &Binary, tree: &Tree) -> Result<Path
     close(dist, &root, "selvedge", &control)
 }
 
-/// What the package needs: C's and C++'s libraries, and a program that makes its user.
+/// Dependencies of the package: the C and C++ libraries, and a program that makes its user.
 fn depends(glibc: &str) -> String {
     format!(
         "libc6 (>= {glibc}), libgcc-s1, libstdc++6, systemd | systemd-standalone-sysusers | systemd-sysusers"

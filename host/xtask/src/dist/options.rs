@@ -15,7 +15,7 @@ usage: cargo xtask dist [--target TRIPLE] [--binary FILE] [--plugins FOLDER] [--
   --check            installs each package into a clean root and has it serve, as a user who is not root
   --boot             the same, and boots the clean system, with the .deb's service, by systemd-nspawn";
 
-/// What is asked for.
+/// Options of the command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) target: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct Options {
     pub(super) extras: Vec<Extra>,
 }
 
-/// What is done beside making packages.
+/// Work that is done besides making packages.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Extra {
     Container,

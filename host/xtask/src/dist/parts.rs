@@ -1,4 +1,4 @@
-//! What the packages hold beside the binary, made or fetched: plugins, ONNX Runtime, man pages and completions.
+//! Contents of the packages besides the binary, made or fetched: plugins, ONNX Runtime, man pages and completions.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::run::{PROFILE, cargo};
 use crate::steps::say;
 use crate::{onnxruntime, plugins};
 
-/// What the tree is made of, beside the binary.
+/// Parts of the tree besides the binary.
 pub(super) struct Parts {
     /// Folder of built plugins.
     pub(super) plugins: PathBuf,

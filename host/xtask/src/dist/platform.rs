@@ -20,7 +20,7 @@ pub(super) struct Platform {
     pub(super) kind: Kind,
 }
 
-/// How one builds for it.
+/// Way of building for a platform.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// It is this machine's own.
@@ -83,7 +83,7 @@ impl Platform {
         }
     }
 
-    /// What cargo and build scripts are told of the cross compiler.
+    /// Environment variables that name the cross compiler to cargo and build scripts; none for this machine's own platform.
     pub(super) fn environment(&self) -> Vec<(String, String)> {
         match self.kind {
             Kind::Native => Vec::new(),

@@ -39,7 +39,7 @@ pub(super) const PLUGINS: [&str; 14] = [
 /// Configurations of the project that need no more than what comes along.
 const CONFIGS: [&str; 2] = ["observe.toml", "reference.toml"];
 
-/// Where state lies, in the comments of configurations.
+/// Folder of the state that the comments of configurations name.
 const STATE: &str = "~/.local/state/selvedge";
 
 /// A tree, and what it needs of a system.

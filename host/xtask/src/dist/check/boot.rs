@@ -14,7 +14,7 @@ use crate::steps::say;
 /// Seconds that all of it may take, before it is killed: every plugin is compiled, perhaps on a busy machine.
 const BOOT_SECONDS: &str = "600";
 
-/// What the probe says at its end, where all went well.
+/// Line that the probe prints if all went well.
 const WELL: &str = "all is well";
 
 /// Starts when the service says that it is ready, and ends the system.
@@ -29,7 +29,7 @@ StandardError=inherit
 ExecStopPost=/usr/bin/systemctl poweroff
 ";
 
-/// What is asked of the service. The system has a network of its own, so that the package's port is free.
+/// Program that checks the service. The system has a network of its own, so that the package's port is free.
 const PROBE: &str = r#"
 import json, subprocess, urllib.request
 

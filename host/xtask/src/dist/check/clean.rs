@@ -12,7 +12,7 @@ use super::HOME;
 use crate::run::Tool;
 use crate::steps::say;
 
-/// What it has besides Debian's least: what the `.deb` depends on, and what a wheel is installed with.
+/// Packages beside Debian's smallest set: those that the `.deb` depends on, and those that install a wheel.
 const PACKAGES: &str = "systemd,libgcc-s1,libstdc++6,python3-venv";
 
 /// Changes into it with processes to be seen, as the user `$2`, and becomes the rest.
@@ -22,7 +22,7 @@ exec chroot --userspec="$user" "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin
 /// A folder with a Debian.
 pub(super) struct Clean(PathBuf);
 
-/// Who runs something in it.
+/// User that a program runs as in the clean system.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum User {
     Root,
@@ -48,7 +48,7 @@ impl Clean {
         Ok(clean)
     }
 
-    /// What lies at a path of it, seen from outside.
+    /// Path of a file of the clean system, seen from outside.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.0.join(path.trim_start_matches('/'))
     }

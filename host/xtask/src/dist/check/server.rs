@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::Tool;
 
-/// How long a start may take: every plugin is compiled, perhaps on a busy machine.
+/// Longest time for a start: every plugin is compiled, perhaps on a busy machine.
 const START: Duration = Duration::from_secs(300);
 
-/// How long an answer may take.
+/// Longest time for an answer.
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// A node.
