@@ -5,7 +5,7 @@
 
 mod told;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -259,19 +259,32 @@ async fn load_plugins(
         .iter()
         .map(|(name, p)| (name.as_str(), p))
         .collect();
-    let endpoints = config.endpoints.iter().map(|(name, endpoint)| {
-        let attachments = endpoint.plugins.iter().map(|attach| {
-            let name = name.as_str();
-            let plugin = &plugins[attach.plugin.as_str()];
-            let settings = limits[attach.plugin.as_str()];
-            async move {
-                tell(&format!("attaching plugin {} to endpoint {name}", attach.plugin));
-                attach_plugin((sandbox, reachable), plugin, settings, (name, endpoint), attach).await
-            }
-        });
-        futures_util::future::join_all(attachments)
+    let attach = |(endpoint, attach): Place| {
+        let (name, endpoint) = &config.endpoints[endpoint];
+        let attach = &endpoint.plugins[attach];
+        tell(&format!("attaching plugin {} to endpoint {name}", attach.plugin));
+        let plugin = &plugins[attach.plugin.as_str()];
+        let settings = limits[attach.plugin.as_str()];
+        attach_plugin(
+            (sandbox, reachable),
+            plugin,
+            settings,
+            (name.as_str(), endpoint),
+            attach,
+        )
+    };
+    let names = config.endpoints.iter().map(|(_, endpoint)| {
+        let plugins = endpoint.plugins.iter();
+        plugins.map(|attach| attach.plugin.as_str()).collect()
     });
-    let attachments = futures_util::future::join_all(endpoints).await;
+    let places = attachment_order(&names.collect::<Vec<_>>());
+    let made = futures_util::future::join_all(places.iter().copied().map(attach)).await;
+    let mut made: BTreeMap<Place, Result<Attached, String>> = places.into_iter().zip(made).collect();
+    let attachments = config.endpoints.iter().enumerate().map(|(index, (_, endpoint))| {
+        let places = (0..endpoint.plugins.len()).map(|attach| (index, attach));
+        places.filter_map(|place| made.remove(&place)).collect()
+    });
+    let attachments = attachments.collect();
     let unreadable = plugins
         .values()
         .filter_map(|plugin| plugin.as_ref().err().cloned())
@@ -281,6 +294,23 @@ async fn load_plugins(
         .filter_map(|(name, plugin)| Some((name, plugin.as_ref().ok()?)));
     let known = readable.map(|(name, plugin)| ((*name).to_owned(), Known::from(&*plugin.0)));
     (attachments, known.collect(), unreadable)
+}
+
+/// Index of an endpoint, and of a plugin among its plugins.
+type Place = (usize, usize);
+
+/// The order in which plugins are attached, from the names of each endpoint's plugins: one attachment of each plugin, so that all are
+/// compiled side by side, then the others plugin by plugin, since what they share is kept for few plugins at once.
+fn attachment_order(endpoints: &[Vec<&str>]) -> Vec<Place> {
+    let mut order = Vec::new();
+    let mut seen = HashSet::new();
+    for (endpoint, plugins) in endpoints.iter().enumerate() {
+        for (place, plugin) in plugins.iter().enumerate() {
+            order.push((!seen.insert(plugin), plugin, (endpoint, place)));
+        }
+    }
+    order.sort_unstable();
+    order.into_iter().map(|(_, _, place)| place).collect()
 }
 
 /// What the document is made of: the models as they were loaded, and by their cards where they were not.
@@ -493,4 +523,16 @@ fn backends_of(
         ));
     }
     Some((backend, fallbacks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::attachment_order;
+
+    #[test]
+    fn the_first_of_each_plugin_is_attached_before_the_others_which_follow_plugin_by_plugin() {
+        let endpoints = [vec!["a", "b"], vec!["b", "b"], vec!["a", "c"]];
+        let order = attachment_order(&endpoints);
+        assert_eq!(order, [(0, 0), (0, 1), (2, 1), (2, 0), (1, 0), (1, 1)]);
+    }
 }

@@ -10,9 +10,10 @@ use wasmtime_wizer::{ComponentContext, Wizer};
 
 use crate::code::CompiledComponent;
 use crate::error::LoadError;
+use crate::sandbox::ATTACHING_MAX;
 
 /// Plugins that are kept at once. Each takes a few times the size of its component.
-const BASES_MAX: usize = 4;
+const BASES_MAX: usize = ATTACHING_MAX;
 
 self_cell!(
     /// Description of a component's parts, with which a snapshot is written. It borrows the component's bytes.
@@ -86,7 +87,8 @@ impl Bases {
         Attaching(Arc::clone(self))
     }
 
-    /// The plugin with this digest, made by `make` if it is not there. If there are [`BASES_MAX`], the oldest gives way.
+    /// The plugin with this digest, made by `make` if it is not there. If there are [`BASES_MAX`], the one that was asked for least recently
+    /// gives way.
     ///
     /// # Errors
     ///
@@ -106,8 +108,12 @@ impl Bases {
 
     fn place(&self, digest: [u8; 32]) -> Place {
         let mut places = self.places();
-        if let Some((_, place)) = places.iter().find(|(other, _)| *other == digest) {
-            return Arc::clone(place);
+        if let Some(index) = places.iter().position(|(other, _)| *other == digest)
+            && let Some(found) = places.remove(index)
+        {
+            let place = Arc::clone(&found.1);
+            places.push_back(found);
+            return place;
         }
         if places.len() >= BASES_MAX {
             places.pop_front();

@@ -101,8 +101,10 @@ impl Codes {
             return self.compile_whole(component);
         };
         self.compile_split(split).or_else(|error| {
+            // If the component cannot be compiled at all, that is the error.
+            let whole = self.compile_whole(component)?;
             tracing::warn!(%error, "a plugin's code cannot be shared by its configurations; it is compiled with each");
-            self.compile_whole(component)
+            Ok(whole)
         })
     }
 

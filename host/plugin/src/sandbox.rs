@@ -292,14 +292,13 @@ impl Sandbox {
         }
         let lock = Arc::clone(self.compiling().entry(key.clone()).or_default());
         let _alone = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _entry = CompilingEntry(self, &key);
         // Another attachment may have made just this while we waited.
         if let Some(kept) = self.kept(&key)? {
             return Ok(kept);
         }
         self.shared.compilations.fetch_add(1, Ordering::Relaxed);
-        let made = workshop.build(start);
-        self.compiling().remove(&key);
-        let (compiled, startup) = made?;
+        let (compiled, startup) = workshop.build(start)?;
         match self.shared.cache.store(&key, &compiled.component, &startup) {
             // From the file, whose pages are shared with whoever else reads it and need not stay in memory.
             Ok(()) => Ok(self.kept(&key)?.unwrap_or((compiled, startup))),
@@ -391,6 +390,15 @@ impl Sandbox {
     }
 }
 
+/// Entry of an attachment in [`Shared::compiling`]. It is removed when the attachment has been made, or making it has failed or panicked.
+struct CompilingEntry<'a>(&'a Sandbox, &'a Key);
+
+impl Drop for CompilingEntry<'_> {
+    fn drop(&mut self) {
+        self.0.compiling().remove(self.1);
+    }
+}
+
 /// Checks what a plugin imports against what is free and what it is granted.
 ///
 /// # Errors
@@ -410,7 +418,7 @@ pub fn check_truth(plugin: &Plugin) -> Result<(), LoadError> {
 }
 
 /// Attachments that are made at once; the pool has `engine` for them.
-const ATTACHING_MAX: usize = 5;
+pub(crate) const ATTACHING_MAX: usize = 5;
 
 /// Bytes of what a schema says of a configuration.
 const REFUSAL_LEN_MAX: usize = 4 << 10;
