@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::run::{PROFILE, Root, Tool, cargo, fetch_crates};
 use crate::setup::{Configuration, Scope, sweep};
 use crate::steps::{Steps, say};
-use crate::wasm::host_triple;
+use crate::wasm::own_triple;
 use crate::{checks, crates};
 
 /// Configuration that is served if none is named.
@@ -39,10 +39,7 @@ fn build(root: &Root, steps: &Steps, configuration: Configuration) -> Result<()>
         if is_new {
             say("building it (minutes, the first time)");
             crates::take(root)?;
-            fetch_crates(
-                root.path(),
-                &[host_triple(&Tool::new("rustc").arg("-vV").output()?)?],
-            )?;
+            fetch_crates(root.path(), &[&own_triple()?])?;
         }
         Ok(cargo(root).args(["build", "--profile", PROFILE, "--package", "selvedge"]))
     };
