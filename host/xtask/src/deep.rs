@@ -95,7 +95,7 @@ fn run_parts(root: &Root, steps: &Steps, parts: &[&Part]) -> Result<()> {
         target: checks::TESTS.target + more,
         ..checks::TESTS
     };
-    checks::space(root, space)?;
+    checks::space(root, &[space])?;
     let needs = Scope::Tests.needs(root)?;
     steps.plan(needs.steps());
     steps.plan(ci::TEST_STEPS);

@@ -17,7 +17,7 @@ const CONFIGURATION: &str = "configs/demo.toml";
 pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
     let configuration = named(root, rest).unwrap_or_else(|| root.join(CONFIGURATION));
     let configuration = Configuration::read(&configuration)?;
-    checks::addresses(&configuration)?;
+    checks::addresses(&configuration.listen(), configuration.file())?;
     let steps = Steps::new();
     let built = build(root, &steps, configuration);
     steps.finish(built)?;
@@ -30,7 +30,7 @@ fn build(root: &Root, steps: &Steps, configuration: Configuration) -> Result<()>
     let is_new = !root.binary().is_file();
     if is_new {
         checks::compiler()?;
-        checks::space(root, checks::DEMO)?;
+        checks::space(root, &[checks::DEMO])?;
     }
     let needs = Scope::Demo(configuration).needs(root)?;
     steps.plan(["host".to_owned()]);

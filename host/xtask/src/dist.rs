@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::checks;
 use crate::run::{Root, Tool, apt_install};
 use crate::steps::say;
 use binary::Binary;
@@ -48,6 +49,8 @@ struct Packages {
 /// Makes the packages.
 pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
     let options = Options::read(rest)?;
+    checks::compiler()?;
+    checks::space(root, &[checks::DIST])?;
     let dist = Dist::new(root, Platform::find(options.target.as_deref())?)?;
     // What is compiled for the binary serves for its documentation too; where that is given, what this program was compiled with.
     let profile = match options.binary {

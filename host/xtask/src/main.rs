@@ -107,6 +107,8 @@ fn set_up(root: &Root, rest: &[String]) -> Result<()> {
 
 /// All plugins; those in JavaScript and Python are built by the host.
 fn all_plugins(root: &Root) -> Result<()> {
+    checks::compiler()?;
+    checks::space(root, &[checks::PLUGINS])?;
     plugins::build(root, &plugins::names(root)?)?;
     if !root.binary().is_file() {
         steps::say(
