@@ -1,5 +1,6 @@
 //! Checks before a command begins for what would stop it half-way: a full disk, a missing compiler, an address in use.
 
+use std::fs::read_to_string;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::{Cache, size_of};
 use crate::run::{PROFILE, Root, Tool, apt_install};
+use crate::rust_version;
 
 /// Disk space that a command fills, in MiB.
 #[derive(Clone, Copy)]
@@ -150,6 +152,18 @@ const FILLED: [Place; 12] = [
     Place::Cache("wasm-sysroot"),
     Place::Cache("wheels"),
 ];
+
+/// Error if the Rust compiler is older than the project needs. The build script asks the same; this is for who calls this program by its
+/// path.
+pub(crate) fn rust(root: &Root) -> Result<()> {
+    let file = root.join("Cargo.toml");
+    let manifest = read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let rustc = Tool::new("rustc").arg("--version").output()?;
+    match rust_version::complaint(&rustc, &manifest) {
+        Some(complaint) => bail!("{complaint}"),
+        None => Ok(()),
+    }
+}
 
 /// Asks for what compiling C needs, which cargo would miss only after minutes.
 pub(crate) fn compiler() -> Result<()> {

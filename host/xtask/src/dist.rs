@@ -49,6 +49,7 @@ struct Packages {
 /// Makes the packages.
 pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
     let options = Options::read(rest)?;
+    checks::rust(root)?;
     checks::compiler()?;
     checks::space(root, &[checks::DIST])?;
     let dist = Dist::new(root, Platform::find(options.target.as_deref())?)?;
