@@ -11,6 +11,7 @@ mod platform;
 mod tree;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -19,7 +20,7 @@ use crate::checks;
 use crate::run::{Root, Tool, apt_install};
 use crate::steps::say;
 use binary::Binary;
-use options::{Extra, Options};
+use options::{Extra, Options, USAGE};
 use platform::Platform;
 use tree::Tree;
 
@@ -48,7 +49,9 @@ struct Packages {
 
 /// Makes the packages.
 pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
-    let options = Options::read(rest)?;
+    let Some(options) = Options::read(rest)? else {
+        return Ok(writeln!(std::io::stdout(), "{USAGE}")?);
+    };
     checks::rust(root)?;
     checks::compiler()?;
     checks::space(root, &[checks::DIST])?;
