@@ -4,6 +4,7 @@
 //! `KIND/KEY/` is an entry, `KIND/KEY.partial` one that is being made, `KIND/KEY.lock` its lock, whose time is that of the last use.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -134,36 +135,55 @@ impl Cache {
         for kind in folders(&self.0)? {
             for file in fs::read_dir(self.0.join(&kind))?.flatten() {
                 let name = file.file_name().to_string_lossy().into_owned();
-                let Some(key) = name.strip_suffix(".lock") else {
-                    continue;
-                };
-                let place = self.place(&kind, key);
-                found.push(EntrySize {
-                    size: size_of(&place) + size_of(&partial(&place)),
-                    used: file.metadata()?.modified()?,
-                    key: key.to_owned(),
-                    kind: kind.clone(),
-                });
+                if let Some(key) = name.strip_suffix(".lock") {
+                    found.extend(self.size_of_entry(&kind, key)?);
+                }
             }
         }
         Ok(found)
     }
 
-    /// Removes an entry, unless somebody uses it or makes it. Returns true if it is gone.
+    /// Size of an entry, and the time of its last use; none if another sweep has removed it.
+    fn size_of_entry(&self, kind: &str, key: &str) -> Result<Option<EntrySize>> {
+        let lock = self.lock_file(kind, key);
+        let used = match fs::metadata(&lock).and_then(|meta| meta.modified()) {
+            Ok(used) => used,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("{} cannot be read", lock.display())),
+        };
+        let place = self.place(kind, key);
+        Ok(Some(EntrySize {
+            size: size_of(&place) + size_of(&partial(&place)),
+            used,
+            key: key.to_owned(),
+            kind: kind.to_owned(),
+        }))
+    }
+
+    /// Removes an entry, unless somebody uses it or makes it. Returns true if it is gone, by whoever's hand.
     fn remove(&self, kind: &str, key: &str) -> Result<bool> {
         let file = self.lock_file(kind, key);
-        let Ok(lock) = File::open(&file) else {
-            return Ok(true);
+        let lock = match File::open(&file) {
+            Ok(lock) => lock,
+            Err(error) => return Ok(error.kind() == ErrorKind::NotFound),
         };
-        if lock.try_lock().is_err() || !is_at(&lock, &file) {
+        if lock.try_lock().is_err() {
             return Ok(false);
+        }
+        // Another sweep removed the file that was opened; one that is there now belongs to a new entry.
+        if !is_at(&lock, &file) {
+            return Ok(!file.exists());
         }
         let path = self.place(kind, key);
         for folder in [partial(&path), path] {
             remove_folder(&folder)?;
         }
-        fs::remove_file(&file)?;
-        Ok(true)
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{} cannot be removed", file.display()))
+            }
+            _ => Ok(true),
+        }
     }
 
     fn place(&self, kind: &str, key: &str) -> PathBuf {
@@ -239,7 +259,7 @@ fn partial(path: &Path) -> PathBuf {
 
 fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("{} cannot be removed", folder.display()))
         }
         _ => Ok(()),
@@ -427,5 +447,27 @@ mod tests {
         let kept = ["held", "new", "old", "older"].map(|key| cache.place("kind", key).is_dir());
         assert_eq!(kept, [true, true, true, false]);
         assert!(!cache.lock_file("kind", "older").exists());
+    }
+
+    #[test]
+    fn what_another_sweep_removed_is_no_error() {
+        let (_folder, cache) = cache();
+        assert!(cache.size_of_entry("kind", "gone").expect("looked for").is_none());
+        assert!(cache.remove("kind", "gone").expect("looked for"));
+    }
+
+    #[test]
+    fn many_may_sweep_at_once() {
+        let (_folder, cache) = cache();
+        for key in 0..32 {
+            cache.entry("kind", &key.to_string(), fill).expect("made");
+        }
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| cache.sweep_to(0, UNUSED_MAX).expect("swept"));
+            }
+        });
+        // What one of them held is left by another, and is gone nevertheless.
+        assert!(cache.entries().expect("read").is_empty());
     }
 }

@@ -1,35 +1,169 @@
 //! Checks before a command begins for what would stop it half-way: a full disk, a missing compiler, an address in use.
 
+use std::fs::read_to_string;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{Cache, size_of};
-use crate::run::{Root, Tool, apt_install};
-use crate::setup::Configuration;
+use crate::run::{PROFILE, Root, Tool, apt_install};
+use crate::rust_version;
 
-/// Disk space that a command fills, in MB.
+/// Disk space that a command fills, in MiB.
 #[derive(Clone, Copy)]
 pub(crate) struct Space {
-    /// In cargo's target folders and the models' folders.
+    /// Amount in cargo's target folders and the models' folders.
     pub(crate) target: u64,
-    /// In the user's cache.
+    /// Amount in the user's cache.
     pub(crate) cache: u64,
+    /// Folders and files that this is written to: what lies in them already is not needed again. Folders of other commands are not
+    /// among them.
+    pub(crate) filled: &'static [Place],
+}
+
+/// Place of a folder or file that a command fills.
+pub(crate) enum Place {
+    /// In cargo's target folder.
+    Target(&'static str),
+    /// In the project's folder.
+    Project(&'static str),
+    /// In the user's cache: a kind of entries.
+    Cache(&'static str),
 }
 
 /// The demo: the host's crates, two models, four plugins.
 pub(crate) const DEMO: Space = Space {
     target: 3_000,
     cache: 700,
+    filled: &FILLED,
 };
 
 /// All tests and lints: the crates a second time for clippy, every plugin, the clients.
 pub(crate) const TESTS: Space = Space {
     target: 9_000,
     cache: 1_500,
+    filled: &FILLED,
 };
+
+/// A set-up without the host: ONNX Runtime, every model, every plugin in Rust.
+pub(crate) const SETUP: Space = Space {
+    target: 1_500,
+    cache: 700,
+    filled: &[
+        Place::Target("lib"),
+        Place::Target("venv"),
+        Place::Project("models"),
+        Place::Project("plugins/dist"),
+        Place::Project("plugins/target"),
+        Place::Cache("models"),
+        Place::Cache("onnxruntime"),
+        Place::Cache("packages"),
+        Place::Cache("plugins"),
+        Place::Cache("wheels"),
+    ],
+};
+
+/// A set-up for one configuration without the host, such as the demo's: two models, four plugins.
+pub(crate) const SETUP_DEMO: Space = Space {
+    target: 700,
+    cache: 700,
+    filled: SETUP.filled,
+};
+
+/// ONNX Runtime with CUDA, besides.
+pub(crate) const GPU: Space = Space {
+    target: 700,
+    cache: 1_000,
+    filled: &[],
+};
+
+/// Every model, and what converts them.
+pub(crate) const MODELS: Space = Space {
+    target: 500,
+    cache: 500,
+    filled: &[
+        Place::Target("venv"),
+        Place::Project("models"),
+        Place::Cache("models"),
+        Place::Cache("packages"),
+        Place::Cache("wheels"),
+    ],
+};
+
+/// Every plugin, and the tools for JavaScript and Python.
+pub(crate) const PLUGINS: Space = Space {
+    target: 1_000,
+    cache: 200,
+    filled: &[
+        Place::Project("plugins/calibrate/.venv"),
+        Place::Project("plugins/crm/node_modules"),
+        Place::Project("plugins/dist"),
+        Place::Project("plugins/target"),
+        Place::Cache("plugins"),
+    ],
+};
+
+/// The benches: the host and its tests in the full profile, beside a set-up.
+pub(crate) const BENCH: Space = Space {
+    target: 4_000,
+    cache: 0,
+    filled: &[Place::Target("release")],
+};
+
+/// Packages: the host in the full profile, the plugins, and a clean Debian that they are installed into.
+pub(crate) const DIST: Space = Space {
+    target: 6_000,
+    cache: 700,
+    filled: &[
+        Place::Target("aarch64-unknown-linux-gnu/release"),
+        Place::Target("dist"),
+        Place::Target("dist-work"),
+        Place::Target("release"),
+        Place::Target("x86_64-unknown-linux-gnu/release"),
+        Place::Project("plugins/dist"),
+        Place::Project("plugins/target"),
+        Place::Cache("onnxruntime"),
+        Place::Cache("packages"),
+        Place::Cache("plugins"),
+    ],
+};
+
+/// The fuzzer: the host's crates once more, and what it finds, beside a set-up.
+pub(crate) const FUZZ: Space = Space {
+    target: 3_000,
+    cache: 0,
+    filled: &[Place::Target("fuzz"), Place::Target("tools")],
+};
+
+/// Places that the demo and the tests fill. The cache's compiled crates are not among them: those of another lock file help nobody.
+const FILLED: [Place; 12] = [
+    Place::Target(PROFILE),
+    Place::Target("lib"),
+    Place::Target("venv"),
+    Place::Project("models"),
+    Place::Project("plugins/dist"),
+    Place::Project("plugins/target"),
+    Place::Cache("models"),
+    Place::Cache("onnxruntime"),
+    Place::Cache("packages"),
+    Place::Cache("plugins"),
+    Place::Cache("wasm-sysroot"),
+    Place::Cache("wheels"),
+];
+
+/// Error if the Rust compiler is older than the project needs. The build script asks the same; this is for who calls this program by its
+/// path.
+pub(crate) fn rust(root: &Root) -> Result<()> {
+    let file = root.join("Cargo.toml");
+    let manifest = read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let rustc = Tool::new("rustc").arg("--version").output()?;
+    match rust_version::complaint(&rustc, &manifest) {
+        Some(complaint) => bail!("{complaint}"),
+        None => Ok(()),
+    }
+}
 
 /// Asks for what compiling C needs, which cargo would miss only after minutes.
 pub(crate) fn compiler() -> Result<()> {
@@ -40,18 +174,43 @@ pub(crate) fn compiler() -> Result<()> {
     apt_install(&["gcc", "libc6-dev"], "SQLite and zstd, which are C,")
 }
 
-/// Error if the disks have no room for what is still missing. Files that an interrupted command left count as done.
-pub(crate) fn space(root: &Root, space: Space) -> Result<()> {
+/// Error if the disks have no room for what is still missing of all these. Files that an interrupted command left count as done.
+pub(crate) fn space(root: &Root, spaces: &[Space]) -> Result<()> {
+    let target = root.target();
     let cache = Cache::of_user()?;
-    let done = size_of(&root.target()) + size_of(&root.join("plugins/target"));
-    let target = (space.target << 20).saturating_sub(done);
-    let cached = (space.cache << 20).saturating_sub(size_of(cache.path()));
-    let (target_disk, cache_disk) = (Disk::of(root.path())?, Disk::of(cache.path())?);
-    if target_disk.name == cache_disk.name {
-        return target_disk.has(target + cached, root.path());
+    let path = |place: &Place| match place {
+        Place::Target(folder) => target.join(folder),
+        Place::Project(folder) => root.join(folder),
+        Place::Cache(kind) => cache.path().join(kind),
+    };
+    let mut needed = 0;
+    let mut cached = 0;
+    for space in spaces {
+        let (in_target, in_cache) = space.missing(path);
+        needed += in_target;
+        cached += in_cache;
     }
-    target_disk.has(target, root.path())?;
+    let (target_disk, cache_disk) = (Disk::of(&target)?, Disk::of(cache.path())?);
+    if target_disk.name == cache_disk.name {
+        return target_disk.has(needed + cached, &target);
+    }
+    target_disk.has(needed, &target)?;
     cache_disk.has(cached, cache.path())
+}
+
+impl Space {
+    /// Bytes that are still missing in target folders, and in the cache. `path` leads to a place.
+    fn missing(&self, path: impl Fn(&Place) -> PathBuf) -> (u64, u64) {
+        let (mut target, mut cache) = (self.target << 20, self.cache << 20);
+        for place in self.filled {
+            let left = match place {
+                Place::Cache(_) => &mut cache,
+                Place::Target(_) | Place::Project(_) => &mut target,
+            };
+            *left = left.saturating_sub(size_of(&path(place)));
+        }
+        (target, cache)
+    }
 }
 
 /// A file system.
@@ -81,7 +240,7 @@ impl Disk {
             return Ok(());
         }
         bail!(
-            "{} MB more are needed in {}, and {} has {} MB free: make room, or set SELVEDGE_CACHE and CARGO_TARGET_DIR to folders on \
+            "{} MiB more are needed in {}, and {} has {} MiB free: make room, or set SELVEDGE_CACHE and CARGO_TARGET_DIR to folders on \
              another disk",
             needed >> 20,
             path.display(),
@@ -91,14 +250,14 @@ impl Disk {
     }
 }
 
-/// Error if one of the demo's addresses cannot be listened on, so that this is known before the build.
-pub(crate) fn addresses(configuration: &Configuration) -> Result<()> {
-    for address in configuration.listen() {
+/// Error if one of the addresses of a configuration in `file` cannot be listened on, so that this is known before the build.
+pub(crate) fn addresses(addresses: &[&str], file: &Path) -> Result<()> {
+    let file = file.display();
+    for address in addresses {
         // A socket in the file system is the host's affair.
         if address.starts_with("unix:") {
             continue;
         }
-        let file = configuration.file().display();
         match TcpListener::bind(address) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
@@ -118,8 +277,7 @@ mod tests {
     use std::net::TcpListener;
     use std::path::Path;
 
-    use super::{Disk, addresses};
-    use crate::setup::Configuration;
+    use super::{Disk, Place, Space, addresses};
 
     const DF: &str =
         "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 263174212 15728640 2048 17% /\n";
@@ -131,25 +289,47 @@ mod tests {
         let error = disk.has(3 << 20, Path::new("/clone")).expect_err("too small");
         let text = error.to_string();
         assert!(
-            text.starts_with("3 MB more are needed in /clone, and / has 2 MB free: "),
+            text.starts_with("3 MiB more are needed in /clone, and / has 2 MiB free: "),
             "{text}"
         );
     }
 
     #[test]
+    fn what_lies_in_other_folders_does_not_count_as_done() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |place: &Place| match place {
+            Place::Target(name) | Place::Project(name) | Place::Cache(name) => folder.path().join(name),
+        };
+        let write = |name: &str| {
+            std::fs::create_dir_all(folder.path().join(name)).expect("made");
+            std::fs::write(folder.path().join(name).join("file"), vec![7_u8; 3 << 20]).expect("written");
+        };
+        let space = Space {
+            target: 5,
+            cache: 2,
+            filled: &[Place::Target("quick"), Place::Cache("models")],
+        };
+        write("release");
+        write("crates");
+        assert_eq!(space.missing(path), (5 << 20, 2 << 20));
+        write("quick");
+        write("models");
+        let (target, cache) = space.missing(path);
+        assert!(target < 5 << 20, "{target}");
+        assert_eq!(cache, 0, "there is more than was foreseen");
+    }
+
+    #[test]
     fn says_which_key_to_change_where_an_address_is_in_use() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-        let address = listener.local_addr().expect("an address");
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("node.toml");
-        std::fs::write(&file, format!("[server]\nlisten = \"{address}\"\n")).expect("written");
-        let configuration = Configuration::read(&file).expect("read");
-        let error = addresses(&configuration).expect_err("in use").to_string();
+        let address = listener.local_addr().expect("an address").to_string();
+        let listen = || addresses(&[&address], Path::new("node.toml"));
+        let error = listen().expect_err("in use").to_string();
         assert!(
             error.contains(&format!("{address} is in use")) && error.contains("`listen`"),
             "{error}"
         );
         drop(listener);
-        addresses(&configuration).expect("free");
+        listen().expect("free");
     }
 }

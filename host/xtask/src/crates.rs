@@ -7,7 +7,9 @@
 
 use std::fs::{self, File, FileTimes};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
@@ -51,6 +53,9 @@ pub(crate) struct Crates {
 const FOLDERS: [&str; 3] = ["deps", "build", FINGERPRINTS];
 
 const FINGERPRINTS: &str = ".fingerprint";
+
+/// Age at which an unfinished copy is taken for what an interrupted command left. A copy of one crate takes seconds.
+const UNFINISHED_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Puts the crates of the host where cargo looks for them, and those of the plugins.
 pub(crate) fn take(root: &Root) -> Result<()> {
@@ -119,6 +124,7 @@ impl Crates {
 
     fn copy(&self, from: &Path, to: &Path) -> Result<usize> {
         let mut crates = 0;
+        let mut gone = 0;
         for folder in FOLDERS {
             let (from, to) = (from.join(folder), to.join(folder));
             let entries = match fs::read_dir(&from) {
@@ -129,23 +135,38 @@ impl Crates {
                 }
             };
             fs::create_dir_all(&to).with_context(|| format!("{} cannot be made", to.display()))?;
+            remove_unfinished(&to, UNFINISHED_MAX)
+                .with_context(|| format!("{} cannot be tidied", to.display()))?;
+            // A build goes on beside this. A fingerprint would say that a crate is there of which a part may be gone.
+            if folder == FINGERPRINTS && gone > 0 {
+                return Ok(0);
+            }
             for entry in entries.flatten() {
                 let name = entry.file_name();
                 let target = to.join(&name);
-                if self.is_own(&name.to_string_lossy()) || target.exists() {
+                if self.is_left_out(&name.to_string_lossy()) || target.exists() {
                     continue;
                 }
-                copy(&entry.path(), &target).with_context(|| {
+                let copied = copy(&entry.path(), &target).with_context(|| {
                     format!(
                         "{} cannot be copied to {}",
                         entry.path().display(),
                         target.display()
                     )
                 })?;
-                crates += usize::from(folder == FINGERPRINTS);
+                match copied {
+                    Copied::There => crates += usize::from(folder == FINGERPRINTS),
+                    Copied::Gone => gone += 1,
+                }
             }
         }
         Ok(crates)
+    }
+
+    /// Returns true if a file or folder of a build is not shared: what belongs to a crate of the workspace, and what has a name that begins
+    /// with a dot, such as the unfinished copy of another clone.
+    fn is_left_out(&self, file: &str) -> bool {
+        file.starts_with('.') || self.is_own(file)
     }
 
     /// Returns true if a file or folder of a build, `libNAME-HASH.rlib` or `NAME-HASH`, belongs to a crate of the workspace.
@@ -159,25 +180,71 @@ impl Crates {
     }
 }
 
+/// Result of a copy.
+#[derive(Debug, PartialEq, Eq)]
+enum Copied {
+    /// It is in its place.
+    There,
+    /// The original disappeared: a build that goes on has removed it.
+    Gone,
+}
+
 /// Copies a file or a folder with its times, by which cargo knows what is fresh. What appears under its name is whole. Libraries are
 /// linked, since nobody writes into one; all else is copied, since cargo and build scripts write into theirs.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    let beside = to.with_file_name(format!(
-        ".{}.{}",
-        to.file_name().unwrap_or_default().to_string_lossy(),
-        std::process::id()
-    ));
+fn copy(from: &Path, to: &Path) -> std::io::Result<Copied> {
+    let beside = unfinished(to);
     remove(&beside)?;
-    copy_into(from, &beside)?;
-    match fs::rename(&beside, to) {
-        // Another clone was quicker.
-        Err(error) if to.exists() => {
-            remove(&beside)?;
-            drop(error);
-            Ok(())
-        }
-        done => done,
+    if let Err(error) = copy_into(from, &beside) {
+        remove(&beside)?;
+        return if is_gone(from) {
+            Ok(Copied::Gone)
+        } else {
+            Err(error)
+        };
     }
+    match fs::rename(&beside, to) {
+        Ok(()) => Ok(Copied::There),
+        // Another clone was quicker.
+        Err(_) if to.exists() => {
+            remove(&beside)?;
+            Ok(Copied::There)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Path of a copy until it is whole: `.NAME.PID`, beside its place.
+fn unfinished(place: &Path) -> PathBuf {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    place.with_file_name(format!(".{name}.{}", std::process::id()))
+}
+
+/// Returns true if a name is that of an unfinished copy.
+fn is_unfinished(name: &str) -> bool {
+    let process = name.strip_prefix('.').and_then(|name| name.rsplit_once('.'));
+    process.is_some_and(|(_, process)| process.parse::<u32>().is_ok())
+}
+
+/// Removes the unfinished copies in a folder that are as old as `age` or older. Processes are not looked for: other containers, which
+/// share the folder, number theirs on their own.
+fn remove_unfinished(folder: &Path, age: Duration) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)?.flatten() {
+        if !is_unfinished(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        // Its time of modification may be the original's; the time of its last change is its own.
+        let Ok(found) = entry.metadata() else { continue };
+        let changed = Duration::from_secs(u64::try_from(found.ctime()).unwrap_or(0));
+        let changed = SystemTime::UNIX_EPOCH + changed;
+        if changed.elapsed().is_ok_and(|elapsed| elapsed >= age) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 fn copy_into(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -203,12 +270,15 @@ fn copy_into(from: &Path, to: &Path) -> std::io::Result<()> {
     File::options().append(true).open(to)?.set_times(times)
 }
 
+/// Removes a file or a folder, if it is there.
 fn remove(path: &Path) -> std::io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
+    let removed = fs::symlink_metadata(path).and_then(|found| match found.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    });
+    match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        removed => removed,
     }
 }
 
@@ -271,6 +341,50 @@ mod tests {
         second.take().expect("taken");
         let taken = fs::metadata(second.built.join(".fingerprint/serde-0123/lib-serde")).expect("there");
         assert_eq!(taken.modified().expect("known"), long_ago);
+    }
+
+    #[test]
+    fn leaves_out_what_another_clone_is_just_copying() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = crates(dir.path(), "first");
+        for file in [
+            "deps/.libserde-0123.rlib.77",
+            "build/serde-0123/out/generated.rs",
+            ".fingerprint/.serde-0123.77/lib-serde",
+        ] {
+            write(&first.shared.join(file));
+        }
+        assert_eq!(first.take().expect("taken"), 0);
+        let there = |file: &str| first.built.join(file).exists();
+        assert!(there("build/serde-0123/out/generated.rs"));
+        assert!(!there("deps/.libserde-0123.rlib.77") && !there(".fingerprint/.serde-0123.77"));
+    }
+
+    #[test]
+    fn an_original_that_disappears_is_no_error() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let copied = copy(&dir.path().join("gone"), &dir.path().join("copy"));
+        assert_eq!(copied.expect("no error"), Copied::Gone);
+        assert_eq!(fs::read_dir(dir.path()).expect("read").count(), 0);
+    }
+
+    #[test]
+    fn removes_what_an_interrupted_copy_left_once_it_is_old() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for file in [
+            ".libserde-0123.rlib.77",
+            ".serde-0123.77/lib-serde",
+            "serde-0123.77",
+            ".rustc",
+        ] {
+            write(&dir.path().join(file));
+        }
+        remove_unfinished(dir.path(), UNFINISHED_MAX).expect("tidied");
+        assert_eq!(fs::read_dir(dir.path()).expect("read").count(), 4, "they are new");
+        remove_unfinished(dir.path(), Duration::ZERO).expect("tidied");
+        let there = |file: &str| dir.path().join(file).exists();
+        assert!(!there(".libserde-0123.rlib.77") && !there(".serde-0123.77"));
+        assert!(there("serde-0123.77") && there(".rustc"));
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! Deep tests: what takes long, or needs much, and is not part of CI. `cargo xtask test --deep PART` sets up what the part needs and
-//! runs the tests in modules named `deep_PART`, which are ignored otherwise. What passed is written down for each commit, so that
-//! a run that was interrupted goes on where it was.
+//! runs its command, or the tests in modules named `deep_PART`, which are ignored otherwise. What passed is written down for each commit,
+//! so that a run that was interrupted goes on where it was.
 
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::checks::{self, Space};
+use crate::checks::{self, Place, Space};
 use crate::ci;
 use crate::run::{Root, Tool};
 use crate::setup::Scope;
 use crate::steps::{Steps, say};
-use crate::{fuzz, models, python};
+use crate::{dist, fuzz, models, python};
 
 /// Something that only a deep run looks at.
 struct Part {
@@ -20,42 +20,85 @@ struct Part {
     what: &'static str,
     /// Minutes on two quiet cores, once the host is built.
     minutes: u32,
-    /// Disk space beside that of the tests, in MB.
-    megabytes: u64,
+    /// Disk space beside that of the tests.
+    space: Space,
+    work: Work,
 }
 
-const PARTS: [Part; 5] = [
+/// Work of a part.
+enum Work {
+    /// The ignored tests in modules named `deep_PART`. The function makes what they need, and gives `cargo test` what it tells them.
+    Tests(fn(&Root, Tool) -> Result<Tool>),
+    /// A command of this program.
+    Command(fn(&Root) -> Result<()>),
+}
+
+static PARTS: [Part; 6] = [
     Part {
         name: "references",
         what: "SmolLM2 in fp32, and as other exporters write it, against the reference library's numbers",
         minutes: 6,
-        megabytes: 1_200,
+        space: Space {
+            target: 1_200,
+            cache: 0,
+            filled: &[
+                Place::Target("models/smollm2-fp32"),
+                Place::Target("models/smollm2-plain"),
+            ],
+        },
+        work: Work::Tests(make_references),
     },
     Part {
         name: "llama",
         what: "llama.cpp's server, built from its source, as an upstream and beside our texts",
         minutes: 12,
-        megabytes: 600,
+        space: Space {
+            target: 500,
+            cache: 100,
+            filled: &[
+                Place::Target("models/smollm2.gguf"),
+                Place::Target("venv-llama"),
+                Place::Cache("llama"),
+            ],
+        },
+        work: Work::Tests(make_llama),
     },
     Part {
         name: "schemathesis",
         what: "every operation of /openapi.json, with many generated requests each",
         minutes: 15,
-        megabytes: 100,
+        space: STATE,
+        work: Work::Tests(make_nothing),
+    },
+    Part {
+        name: "handover",
+        what: "twenty upgrades of a node under 64 connections",
+        minutes: 2,
+        space: STATE,
+        work: Work::Tests(make_nothing),
     },
     Part {
         name: "fuzz",
         what: "every target of host/fuzz, ten minutes each",
         minutes: 70,
-        megabytes: 3_000,
+        space: checks::FUZZ,
+        work: Work::Command(run_fuzz),
     },
     Part {
         name: "packages",
-        what: "each package, installed into a clean root as a user who is not root",
+        what: "each package and the image, installed into a clean root as a user who is not root; must be run as root",
         minutes: 20,
-        megabytes: 3_000,
+        space: checks::DIST,
+        work: Work::Command(run_packages),
     },
 ];
+
+/// Space of nodes' states.
+const STATE: Space = Space {
+    target: 100,
+    cache: 0,
+    filled: &[Place::Target("tmp")],
+};
 
 /// Seconds of each target of the fuzzer.
 const FUZZ_SECONDS: u64 = 600;
@@ -90,12 +133,9 @@ fn run_parts(root: &Root, steps: &Steps, parts: &[&Part]) -> Result<()> {
     if open.is_empty() {
         return Ok(());
     }
-    let more: u64 = open.iter().map(|part| part.megabytes).sum();
-    let space = Space {
-        target: checks::TESTS.target + more,
-        ..checks::TESTS
-    };
-    checks::space(root, space)?;
+    let mut spaces = vec![checks::TESTS];
+    spaces.extend(open.iter().map(|part| part.space));
+    checks::space(root, &spaces)?;
     let needs = Scope::Tests.needs(root)?;
     steps.plan(needs.steps());
     steps.plan(ci::TEST_STEPS);
@@ -111,32 +151,68 @@ fn run_parts(root: &Root, steps: &Steps, parts: &[&Part]) -> Result<()> {
 impl Part {
     fn run(&self, root: &Root) -> Result<()> {
         say(&format!("{} ({} minutes)", self.what, self.minutes));
-        let mut tests = ci::host_tests(root)?;
-        match self.name {
-            "references" => {
-                for product in models::references() {
-                    product.make(root)?;
-                }
+        match self.work {
+            Work::Command(command) => command(root),
+            Work::Tests(make) => {
+                let filter = format!("deep_{}::", self.name);
+                ensure_tests(root, &filter)?;
+                let tests = make(root, ci::host_tests(root)?)?;
+                tests.args(["--", "--ignored", &filter]).run()
             }
-            "llama" => {
-                tests = tests
-                    .env("SELVEDGE_TEST_LLAMA", python::llama(root)?)
-                    .env("SELVEDGE_TEST_GGUF", models::gguf(root)?);
-            }
-            "fuzz" => fuzz::run(root, &[FUZZ_SECONDS.to_string()])?,
-            _ => {}
         }
-        let filter = format!("deep_{}::", self.name);
-        tests.args(["--", "--ignored", &filter]).run()
     }
 }
 
+/// Error if a filter matches no ignored test: libtest would run none of them, and succeed.
+fn ensure_tests(root: &Root, filter: &str) -> Result<()> {
+    let list = ci::host_tests(root)?.args(["--", "--ignored", "--list", filter]);
+    if listed(&list.output()?) == 0 {
+        bail!("there is no ignored test in a module {filter}");
+    }
+    Ok(())
+}
+
+/// Number of tests that libtest has listed, a line each: `NAME: test`.
+fn listed(said: &str) -> usize {
+    said.lines().filter(|line| line.ends_with(": test")).count()
+}
+
+fn make_nothing(_: &Root, tests: Tool) -> Result<Tool> {
+    Ok(tests)
+}
+
+fn make_references(root: &Root, tests: Tool) -> Result<Tool> {
+    for product in models::references() {
+        product.make(root)?;
+    }
+    Ok(tests)
+}
+
+fn make_llama(root: &Root, tests: Tool) -> Result<Tool> {
+    let server = python::llama(root)?;
+    let weights = models::gguf(root)?;
+    Ok(tests
+        .env("SELVEDGE_TEST_LLAMA", server)
+        .env("SELVEDGE_TEST_GGUF", weights))
+}
+
+fn run_fuzz(root: &Root) -> Result<()> {
+    fuzz::run(root, &[FUZZ_SECONDS.to_string()])
+}
+
+fn run_packages(root: &Root) -> Result<()> {
+    dist::run(root, &["--container", "--check"].map(str::to_owned))
+}
+
 fn table() -> String {
-    let mut text = format!("{:12}  {:>7}  {:>5}  what\n", "part", "minutes", "MB");
+    let mut text = format!("{:12}  {:>7}  {:>5}  what\n", "part", "minutes", "MiB");
     for part in &PARTS {
         text += &format!(
             "{:12}  {:>7}  {:>5}  {}\n",
-            part.name, part.minutes, part.megabytes, part.what
+            part.name,
+            part.minutes,
+            part.space.target + part.space.cache,
+            part.what
         );
     }
     text + "`all` is all of them\n"
@@ -175,7 +251,9 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::{Record, table};
+    use super::{PARTS, Record, Work, listed, table};
+    use crate::run::Root;
+    use crate::tidy;
 
     #[test]
     fn what_passed_is_known_the_next_time() {
@@ -192,7 +270,80 @@ mod tests {
     #[test]
     fn the_table_says_what_each_part_costs() {
         let table = table();
-        assert_eq!(table.lines().count(), 7, "{table}");
+        assert_eq!(table.lines().count(), PARTS.len() + 2, "{table}");
         assert!(table.contains("llama"), "{table}");
+    }
+
+    /// What stands between two texts, wherever they do.
+    fn between<'a>(text: &'a str, before: &str, after: char) -> Vec<&'a str> {
+        let rest = text.split(before).skip(1);
+        rest.filter_map(|rest| Some(rest.split_once(after)?.0)).collect()
+    }
+
+    #[test]
+    fn each_part_with_tests_has_some_and_each_ignored_test_is_run_by_a_part() {
+        let root = Root::find().expect("found");
+        let mut files = Vec::new();
+        tidy::collect(&root.join("host"), &mut files).expect("readable");
+        files.retain(|file| !file.starts_with(root.join("host/xtask")));
+        let parts: Vec<&str> = PARTS
+            .iter()
+            .filter(|part| matches!(part.work, Work::Tests(_)))
+            .map(|part| part.name)
+            .collect();
+        let (mut modules, mut marks) = (Vec::new(), Vec::new());
+        for file in files {
+            let text = std::fs::read_to_string(&file).expect("readable");
+            let declared = text.replace(" {", ";");
+            modules.extend(
+                between(&declared, "mod deep_", ';')
+                    .into_iter()
+                    .map(str::to_owned),
+            );
+            for reason in between(&text, "#[ignore = \"", '"') {
+                let by_command = reason.contains("`cargo xtask ");
+                let mark = reason.strip_prefix("deep: ");
+                assert!(
+                    by_command || mark.is_some(),
+                    "{}: {reason:?} names neither a part, `deep: PART`, nor a command that runs the test",
+                    file.display()
+                );
+                marks.extend(mark.map(str::to_owned));
+            }
+        }
+        for part in &parts {
+            assert!(
+                modules.iter().any(|module| module == part),
+                "no module deep_{part}"
+            );
+            assert!(
+                marks.iter().any(|mark| mark == part),
+                "no test is marked deep: {part}"
+            );
+        }
+        for name in modules.iter().chain(&marks) {
+            assert!(parts.contains(&name.as_str()), "no part runs deep_{name}");
+        }
+    }
+
+    #[test]
+    fn the_guide_has_each_part() {
+        let root = Root::find().expect("found");
+        let guide = std::fs::read_to_string(root.join("host/docs/testing.md")).expect("readable");
+        for part in &PARTS {
+            let row = match part.work {
+                Work::Tests(_) => format!("\n| `deep_{}`: ", part.name),
+                Work::Command(_) => format!("\n| `{}`: ", part.name),
+            };
+            assert!(guide.contains(&row), "host/docs/testing.md has no row {row:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_matches_nothing_is_seen_in_the_list() {
+        assert_eq!(listed("0 tests, 0 benchmarks\n\n0 tests, 0 benchmarks\n"), 0);
+        let some =
+            "deep_references::a_claim: test\ndeep_references::another: test\n\n2 tests, 0 benchmarks\n";
+        assert_eq!(listed(some), 2);
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::run::{PROFILE, Root, Tool, cargo, fetch_crates};
 use crate::setup::{Configuration, Scope, sweep};
 use crate::steps::{Steps, say};
-use crate::wasm::host_triple;
+use crate::wasm::own_triple;
 use crate::{checks, crates};
 
 /// Configuration that is served if none is named.
@@ -17,7 +17,7 @@ const CONFIGURATION: &str = "configs/demo.toml";
 pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
     let configuration = named(root, rest).unwrap_or_else(|| root.join(CONFIGURATION));
     let configuration = Configuration::read(&configuration)?;
-    checks::addresses(&configuration)?;
+    checks::addresses(&configuration.listen(), configuration.file())?;
     let steps = Steps::new();
     let built = build(root, &steps, configuration);
     steps.finish(built)?;
@@ -30,7 +30,7 @@ fn build(root: &Root, steps: &Steps, configuration: Configuration) -> Result<()>
     let is_new = !root.binary().is_file();
     if is_new {
         checks::compiler()?;
-        checks::space(root, checks::DEMO)?;
+        checks::space(root, &[checks::DEMO])?;
     }
     let needs = Scope::Demo(configuration).needs(root)?;
     steps.plan(["host".to_owned()]);
@@ -39,10 +39,7 @@ fn build(root: &Root, steps: &Steps, configuration: Configuration) -> Result<()>
         if is_new {
             say("building it (minutes, the first time)");
             crates::take(root)?;
-            fetch_crates(
-                root.path(),
-                &[host_triple(&Tool::new("rustc").arg("-vV").output()?)?],
-            )?;
+            fetch_crates(root.path(), &[&own_triple()?])?;
         }
         Ok(cargo(root).args(["build", "--profile", PROFILE, "--package", "selvedge"]))
     };

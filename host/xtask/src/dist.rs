@@ -11,14 +11,16 @@ mod platform;
 mod tree;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use crate::checks;
 use crate::run::{Root, Tool, apt_install};
 use crate::steps::say;
 use binary::Binary;
-use options::{Extra, Options};
+use options::{Extra, Options, USAGE};
 use platform::Platform;
 use tree::Tree;
 
@@ -47,7 +49,12 @@ struct Packages {
 
 /// Makes the packages.
 pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
-    let options = Options::read(rest)?;
+    let Some(options) = Options::read(rest)? else {
+        return Ok(writeln!(std::io::stdout(), "{USAGE}")?);
+    };
+    checks::rust(root)?;
+    checks::compiler()?;
+    checks::space(root, &[checks::DIST])?;
     let dist = Dist::new(root, Platform::find(options.target.as_deref())?)?;
     // What is compiled for the binary serves for its documentation too; where that is given, what this program was compiled with.
     let profile = match options.binary {
@@ -75,6 +82,7 @@ impl<'a> Dist<'a> {
         let work = root.target().join("dist-work").join(&platform.triple);
         let out = root.target().join("dist");
         if work.exists() {
+            ensure_unmounted(&work, &fs::read_to_string("/proc/self/mounts")?)?;
             fs::remove_dir_all(&work).with_context(|| format!("{} cannot be removed", work.display()))?;
         }
         fs::create_dir_all(&work)?;
@@ -165,6 +173,20 @@ impl<'a> Dist<'a> {
     }
 }
 
+/// Error if something is mounted below a folder, by the text of `/proc/self/mounts`: removing the folder would remove the contents of what
+/// is mounted.
+fn ensure_unmounted(folder: &Path, mounts: &str) -> Result<()> {
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for place in places {
+        // A space in a path has its octal code there.
+        let place = place.replace("\\040", " ");
+        if Path::new(&place).starts_with(folder) {
+            bail!("an interrupted run left {place} mounted: `umount {place}`");
+        }
+    }
+    Ok(())
+}
+
 /// `SOURCE_DATE_EPOCH`, else the time of the last commit.
 fn epoch(root: &Root) -> Result<String> {
     if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
@@ -193,4 +215,19 @@ fn need(program: &str, package: &str, purpose: &str) -> Result<()> {
         return Ok(());
     }
     apt_install(&[package], purpose)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::ensure_unmounted;
+
+    #[test]
+    fn a_folder_with_a_mount_below_it_is_not_removed() {
+        let mounts = "proc /proc proc rw 0 0\nproc /a\\040clone/target/dist-work/x/clean/proc proc rw 0 0\n";
+        let error = ensure_unmounted(Path::new("/a clone/target/dist-work/x"), mounts).expect_err("mounted");
+        assert!(error.to_string().contains("/clean/proc mounted"), "{error}");
+        ensure_unmounted(Path::new("/a clone/target/dist"), mounts).expect("nothing is mounted there");
+    }
 }

@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, bail};
 
 use crate::run::{Root, Tool, apt_install};
-use crate::setup;
 use crate::steps::say;
+use crate::{checks, setup};
 
 /// The targets, and the folders whose files each begins with.
 const TARGETS: [(&str, &[&str]); 5] = [
@@ -38,6 +38,7 @@ pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
         let names = TARGETS.map(|(name, _)| name);
         bail!("there is no such target; there are {}", names.join(" "));
     }
+    checks::space(root, &[checks::SETUP, checks::FUZZ])?;
     setup::all(root)?;
     collect_manifests(root)?;
     let path = cargo_fuzz(root)?;

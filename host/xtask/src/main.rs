@@ -18,6 +18,7 @@ mod plugins;
 mod promtool;
 mod python;
 mod run;
+mod rust_version;
 mod setup;
 mod steps;
 mod tidy;
@@ -69,8 +70,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Commands that compile. `dist`, which has options that compile nothing, asks for a compiler itself.
+const COMPILING: [&str; 8] = ["setup", "demo", "test", "plugins", "lint", "ci", "fuzz", "bench"];
+
 fn dispatch(command: &str, rest: &[String]) -> Result<()> {
     let root = Root::find()?;
+    if COMPILING.contains(&command) {
+        checks::rust(&root)?;
+    }
     match command {
         "setup" => set_up(&root, rest),
         "demo" => demo::run(&root, rest),
@@ -107,6 +114,8 @@ fn set_up(root: &Root, rest: &[String]) -> Result<()> {
 
 /// All plugins; those in JavaScript and Python are built by the host.
 fn all_plugins(root: &Root) -> Result<()> {
+    checks::compiler()?;
+    checks::space(root, &[checks::PLUGINS])?;
     plugins::build(root, &plugins::names(root)?)?;
     if !root.binary().is_file() {
         steps::say(

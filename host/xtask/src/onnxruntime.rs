@@ -46,21 +46,41 @@ pub(crate) fn fetch(root: &Root, device: Device) -> Result<()> {
     }
     say(&format!("putting {} {VERSION} into target/lib", device.package()));
     let entry = library(root, device, std::env::consts::ARCH)?;
-    copy_folder(entry.path(), &lib)?;
+    copy_folder(&entry.path().join(LIBRARIES), &lib)?;
     stamp(device)?.write(&made)
 }
 
-/// A folder with `libonnxruntime.so`, and its execution providers where it has some, for a processor: `x86_64` or `aarch64`.
+/// Folder of the libraries in a cache's entry.
+pub(crate) const LIBRARIES: &str = "lib";
+
+/// Folder of the licences in a cache's entry, which is the package's own name.
+const LICENCES: &str = "onnxruntime";
+
+/// Licences in the package, which packages of ours must have too.
+const LICENCE_FILES: [&str; 2] = ["LICENSE", "ThirdPartyNotices.txt"];
+
+/// A folder for a processor, `x86_64` or `aarch64`: `lib/` has `libonnxruntime.so`, and its execution providers where it has some,
+/// `onnxruntime/` the licences.
 pub(crate) fn library(root: &Root, device: Device, machine: &str) -> Result<Entry> {
     let package = device.package();
-    let key = digest(&[&pins::package(root, package)?.text, machine], &[])?;
+    let layout = [LIBRARIES, LICENCES].join(" ");
+    let key = digest(&[&pins::package(root, package)?.text, machine, &layout], &[])?;
     Cache::of_user()?.entry("onnxruntime", &format!("{package}-{}", short(&key)), |dir| {
         let unpacked = dir.join("unpacked");
         unpack_wheel_of(root, package, machine, &unpacked)?;
-        for (from, name) in libraries(&unpacked.join("onnxruntime/capi"))? {
-            fs::rename(&from, dir.join(&name)).with_context(|| format!("{name} cannot be moved"))?;
+        let package_folder = unpacked.join("onnxruntime");
+        let lib = dir.join(LIBRARIES);
+        fs::create_dir_all(&lib)?;
+        for (from, name) in libraries(&package_folder.join("capi"))? {
+            fs::rename(&from, lib.join(&name)).with_context(|| format!("{name} cannot be moved"))?;
         }
-        if !dir.join("libonnxruntime.so").is_file() {
+        let licences = dir.join(LICENCES);
+        fs::create_dir_all(&licences)?;
+        for name in LICENCE_FILES {
+            fs::rename(package_folder.join(name), licences.join(name))
+                .with_context(|| format!("{name} cannot be moved"))?;
+        }
+        if !lib.join("libonnxruntime.so").is_file() {
             bail!("the package {package} {VERSION} has no libonnxruntime.so for {machine}");
         }
         Ok(fs::remove_dir_all(&unpacked)?)

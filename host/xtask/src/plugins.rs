@@ -13,16 +13,35 @@ use toml::Table;
 use wasm_encoder::{ComponentSection, CustomSection};
 
 use crate::cache::{Cache, copy_file};
-use crate::python::short;
+use crate::python::{install_python_packages, short};
 use crate::run::{Root, Tool, apt_install, digest, fetch, fetch_crates};
 use crate::steps::say;
 use crate::wasm::{Compiler, TARGET, host_triple};
 
-/// Those in JavaScript and Python: the folder, and the files that pin its tools.
-const SCRIPTS: [(&str, &[&str]); 2] = [
-    ("crm", &["package.json", "package-lock.json"]),
-    ("calibrate", &["requirements.txt"]),
+/// A plugin in a scripting language.
+struct Script {
+    /// Name of its folder.
+    name: &'static str,
+    language: Language,
+}
+
+static SCRIPTS: [Script; 2] = [
+    Script {
+        name: "crm",
+        language: Language::JavaScript,
+    },
+    Script {
+        name: "calibrate",
+        language: Language::Python,
+    },
 ];
+
+/// Language of a plugin that the host builds.
+#[derive(Clone, Copy)]
+enum Language {
+    JavaScript,
+    Python,
+}
 
 /// Sources of the code that calls the tools for JavaScript and Python and changes their output.
 const SCRIPT_BUILDERS: [&str; 4] = [
@@ -46,7 +65,7 @@ pub(crate) fn names(root: &Root) -> Result<Vec<String>> {
 
 /// Names of those in JavaScript and Python.
 pub(crate) fn script_names() -> impl Iterator<Item = &'static str> {
-    SCRIPTS.iter().map(|(name, _)| *name)
+    SCRIPTS.iter().map(|script| script.name)
 }
 
 /// Builds those in Rust that are not there as their sources say.
@@ -70,42 +89,93 @@ pub(crate) fn build(root: &Root, names: &[String]) -> Result<()> {
 /// Builds the named ones in JavaScript and Python, where they or the interfaces have changed. Their tools are installed into their
 /// folders the first time.
 pub(crate) fn build_scripts(root: &Root, names: &[String]) -> Result<()> {
-    for (name, pins) in SCRIPTS {
-        if names.iter().any(|wanted| wanted == name) {
-            build_script(root, name, pins)?;
-        }
-    }
-    Ok(())
+    let is_wanted = |script: &&Script| names.iter().any(|wanted| wanted == script.name);
+    SCRIPTS
+        .iter()
+        .filter(is_wanted)
+        .try_for_each(|script| script.build(root))
 }
 
-fn build_script(root: &Root, name: &str, pins: &[&str]) -> Result<()> {
-    let dist = root.join("plugins/dist");
-    let folder = root.join("plugins").join(name);
-    let mut sources = vec![folder.join("manifest.json")];
-    sources.extend(pins.iter().map(|file| folder.join(file)));
-    for part in [folder.join("src"), folder.join("wit"), root.join("wit")] {
-        collect(&part, &mut sources)?;
+impl Script {
+    /// Builds it, or takes it from the cache.
+    fn build(&self, root: &Root) -> Result<()> {
+        let name = self.name;
+        let folder = self.folder(root);
+        let mut sources = vec![folder.join("manifest.json")];
+        sources.extend(self.pins(root));
+        for part in [folder.join("src"), folder.join("wit"), root.join("wit")] {
+            collect(&part, &mut sources)?;
+        }
+        sources.extend(SCRIPT_BUILDERS.map(|file| root.join(file)));
+        let key = digest(&[name], &sources)?;
+        let dist = root.join("plugins/dist");
+        let made = [dist.join(format!("{name}.wasm"))];
+        let stamp = root.stamp(&format!("plugin-{name}"), key.clone());
+        if stamp.is_fresh(&made) {
+            return Ok(());
+        }
+        let entry = Cache::of_user()?.entry("plugins", &format!("{name}-{}", short(&key)), |dir| {
+            let builder = self.builder(root)?;
+            say(&format!("building the plugin {name}"));
+            builder.arg(&folder).arg("--dist").arg(dir).run()
+        })?;
+        fs::create_dir_all(&dist)?;
+        copy_file(&entry.path().join(format!("{name}.wasm")), &made[0])?;
+        stamp.write(&made)
     }
-    sources.extend(SCRIPT_BUILDERS.map(|file| root.join(file)));
-    let key = digest(&[name], &sources)?;
-    let made = [dist.join(format!("{name}.wasm"))];
-    let stamp = root.stamp(&format!("plugin-{name}"), key.clone());
-    if stamp.is_fresh(&made) {
-        return Ok(());
+
+    /// The host's command that builds plugins. The tools that it calls are installed before: what fails then is the network, and what
+    /// fails later is the plugin.
+    fn builder(&self, root: &Root) -> Result<Tool> {
+        let builder = Tool::new(root.binary()).args(["plugin", "build"]);
+        match self.language {
+            Language::JavaScript => {
+                self.install_npm_packages(root)?;
+                Ok(builder)
+            }
+            Language::Python => {
+                install_python_packages(root, self.name)?;
+                // The host would take an active environment for the plugin's own.
+                Ok(builder.without_env("VIRTUAL_ENV"))
+            }
+        }
     }
-    let entry = Cache::of_user()?.entry("plugins", &format!("{name}-{}", short(&key)), |dir| {
-        if name == "crm" && !Tool::new("npm").arg("--version").succeeds() {
+
+    /// Installs what the lock file pins into the plugin's folder, where it is not there.
+    fn install_npm_packages(&self, root: &Root) -> Result<()> {
+        let folder = self.folder(root);
+        let stamp = root.stamp(&format!("npm-{}", self.name), digest(&[], &self.pins(root))?);
+        // npm writes it last, with what it has installed.
+        let made = [folder.join("node_modules/.package-lock.json")];
+        if stamp.is_fresh(&made) {
+            return Ok(());
+        }
+        if !Tool::new("npm").arg("--version").succeeds() {
             apt_install(&["nodejs", "npm"], "plugins in JavaScript")?;
         }
-        say(&format!("building the plugin {name}"));
-        fetch("look after the network: npm and pip install its tools", || {
-            let build = Tool::new(root.binary()).args(["plugin", "build"]);
-            build.arg(&folder).arg("--dist").arg(dir).run()
-        })
-    })?;
-    fs::create_dir_all(&dist)?;
-    copy_file(&entry.path().join(format!("{name}.wasm")), &made[0])?;
-    stamp.write(&made)
+        say(&format!("fetching the npm packages of {}", self.name));
+        let remedy =
+            "look after the network, and at what the registry gives (npm_config_registry names a mirror)";
+        fetch(remedy, || {
+            let npm = Tool::new("npm").current_dir(&folder).arg("ci");
+            npm.args(["--no-audit", "--no-fund", "--loglevel", "error"])
+                .run_for("`npm ci`")
+        })?;
+        stamp.write(&made)
+    }
+
+    fn folder(&self, root: &Root) -> PathBuf {
+        root.join("plugins").join(self.name)
+    }
+
+    /// Files that pin the tools that build it.
+    fn pins(&self, root: &Root) -> Vec<PathBuf> {
+        let files: &[&str] = match self.language {
+            Language::JavaScript => &["package.json", "package-lock.json"],
+            Language::Python => &["requirements.txt"],
+        };
+        files.iter().map(|file| self.folder(root).join(file)).collect()
+    }
 }
 
 /// Builder of plugins in Rust.

@@ -1,5 +1,6 @@
 //! Python for the converters and for the tests' clients: an environment of the clone's own, from wheels that all clones share.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,7 +32,7 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 11..=13;
 static ENVIRONMENT: Mutex<()> = Mutex::new(());
 
 /// Advice in the message of a fetch that fails for good.
-pub(crate) const NO_NETWORK: &str =
+const NO_NETWORK: &str =
     "look after the network, and at what the registry gives (PIP_INDEX_URL names a mirror)";
 
 /// The environment's interpreter. Makes what is missing of it.
@@ -58,6 +59,23 @@ pub(crate) fn environment(root: &Root, layer: Layer) -> Result<PathBuf> {
         }
     }
     Ok(python)
+}
+
+/// Installs what the `requirements.txt` of a plugin pins into the environment `.venv` in the plugin's folder, where `selvedge plugin build`
+/// looks for it.
+pub(crate) fn install_python_packages(root: &Root, name: &str) -> Result<()> {
+    let folder = root.join("plugins").join(name);
+    let dir = folder.join(".venv");
+    let pins = folder.join("requirements.txt");
+    let key = digest(&[&chosen()], std::slice::from_ref(&pins))?;
+    let stamp = root.stamp(&format!("venv-{name}"), key);
+    let made = [dir.join("pyvenv.cfg")];
+    if stamp.is_fresh(&made) {
+        return Ok(());
+    }
+    create(&dir)?;
+    install(&dir.join("bin/python"), &pins, name)?;
+    stamp.write(&made)
 }
 
 /// The system's Python, or the one that is chosen.
@@ -94,7 +112,7 @@ fn system() -> Result<Tool> {
 }
 
 fn create(dir: &Path) -> Result<()> {
-    say("making a Python environment in target/venv");
+    say(&format!("making a Python environment in {}", dir.display()));
     system()?
         .args(["-m", "venv", "--clear"])
         .arg(dir)
@@ -105,13 +123,11 @@ fn create(dir: &Path) -> Result<()> {
 /// Installs pins from wheels that lie here, which are fetched first where they are missing.
 fn install(python: &Path, pins: &Path, set: &str) -> Result<()> {
     let house = wheels(python, pins, set)?;
-    say(&format!(
-        "installing the Python packages of {set} (of pins/{set}.txt)"
-    ));
+    say(&format!("installing the Python packages of {set}"));
     install_from(python, house.path())
         .args(["--require-hashes", "--no-deps", "-r"])
         .arg(pins)
-        .run_for(&format!("installing pins/{set}.txt"))
+        .run_for(&format!("installing the Python packages of {set}"))
 }
 
 /// A folder with the wheels of `pins` for this interpreter.
@@ -122,24 +138,21 @@ fn wheels(python: &Path, pins: &Path, set: &str) -> Result<Entry> {
     let key = digest(&[&tag, std::env::consts::ARCH], &[pins.to_owned()])?;
     Cache::of_user()?.entry("wheels", &format!("{set}-{}", short(&key)), |dir| {
         say(&format!("fetching the Python packages of {set}"));
-        download(python, pins, dir, &[])
+        download(python, pins, dir, &WHEELS)
     })
 }
 
-/// Fetches what `requirements` pins into `dir`; a file with another hash is refused.
-fn download(python: &Path, requirements: &Path, dir: &Path, more: &[String]) -> Result<()> {
+/// Option of pip that takes wheels alone: nothing of a package runs before it is installed.
+const WHEELS: [&str; 1] = ["--only-binary=:all:"];
+
+/// Fetches what `requirements` pins into `dir`; a file with another hash is refused. `options` say which files of a package.
+fn download(python: &Path, requirements: &Path, dir: &Path, options: &[impl AsRef<OsStr>]) -> Result<()> {
     let name = requirements.file_stem().unwrap_or_default().to_string_lossy();
     let what = &format!("fetching {name}");
     fetch(NO_NETWORK, || {
         pip(python, "download")
-            .args([
-                "--no-deps",
-                "--only-binary=:all:",
-                "--require-hashes",
-                "--retries",
-                "2",
-            ])
-            .args(more)
+            .args(["--no-deps", "--require-hashes", "--retries", "2"])
+            .args(options)
             .arg("-d")
             .arg(dir)
             .arg("-r")
@@ -167,10 +180,7 @@ pub(crate) fn llama(root: &Root) -> Result<PathBuf> {
     if stamp.is_fresh(&made) {
         return Ok(python);
     }
-    system()?
-        .args(["-m", "venv", "--clear"])
-        .arg(&dir)
-        .run_for("`python3 -m venv`")?;
+    create(&dir)?;
     let pins = pins::read(root, "llama")?;
     let (source, wheels): (Vec<&Pin>, Vec<&Pin>) = pins.iter().partition(|pin| pin.name == LLAMA);
     let requirements = dir.join("wheels.txt");
@@ -205,24 +215,29 @@ fn build_llama(dir: &Path, source: &[&Pin]) -> Result<Entry> {
         if !Tool::new("g++").arg("--version").succeeds() {
             apt_install(&["g++", "make"], "llama.cpp")?;
         }
+        let sources = fetch_llama(&python, &requirements)?;
         say("building llama.cpp's server (6 minutes on two cores)");
-        let path = std::env::var("PATH").unwrap_or_default();
-        fetch(NO_NETWORK, || {
-            pip(&python, "wheel")
-                .env("PATH", format!("{}:{path}", dir.join("bin").display()))
-                .env("CMAKE_ARGS", LLAMA_FLAGS)
-                .args([
-                    "--no-deps",
-                    "--no-build-isolation",
-                    "--require-hashes",
-                    "--no-cache-dir",
-                    "-w",
-                ])
-                .arg(out)
-                .arg("-r")
-                .arg(&requirements)
-                .run_for("building llama.cpp")
-        })
+        pip(&python, "wheel")
+            .env("CMAKE_ARGS", LLAMA_FLAGS)
+            .args(["--no-deps", "--no-build-isolation", "--require-hashes"])
+            .args(["--no-cache-dir", "--no-index", "--find-links"])
+            .arg(sources.path())
+            .arg("-w")
+            .arg(out)
+            .arg("-r")
+            .arg(&requirements)
+            .run_for("building llama.cpp")
+    })
+}
+
+/// A folder with the archive of llama.cpp's sources. pip asks the package for its name and dependencies, for which the tools that build it
+/// must be installed; it compiles nothing yet.
+fn fetch_llama(python: &Path, requirements: &Path) -> Result<Entry> {
+    let key = digest(&[], &[requirements.to_owned()])?;
+    Cache::of_user()?.entry("packages", &format!("{LLAMA}-{}", short(&key)), |dir| {
+        say("fetching llama.cpp's sources");
+        let options = ["--no-binary=:all:", "--no-build-isolation", "--no-cache-dir"];
+        download(python, requirements, dir, &options)
     })
 }
 
@@ -259,17 +274,23 @@ fn fetch_package(root: &Root, pin: &Pin, machine: &str, dir: &Path) -> Result<()
     let requirements = dir.join(format!("{}.txt", pin.name));
     pins::write(&requirements, [pin])?;
     // What is only unpacked does not depend on the interpreter that is here.
-    let mut platform = vec!["--python-version".to_owned(), "3.11".to_owned()];
+    let mut options = WHEELS.map(str::to_owned).to_vec();
+    options.extend(["--python-version".to_owned(), "3.11".to_owned()]);
     for tag in ["manylinux_2_28", "manylinux_2_17", "manylinux2014"] {
-        platform.extend(["--platform".to_owned(), format!("{tag}_{machine}")]);
+        options.extend(["--platform".to_owned(), format!("{tag}_{machine}")]);
     }
-    download(&python, &requirements, dir, &platform)?;
-    say(&format!("fetched {}, {} MB", pin.name, size_of(dir) >> 20));
+    download(&python, &requirements, dir, &options)?;
+    say(&format!("fetched {}, {} MiB", pin.name, size_of(dir) >> 20));
     Ok(())
 }
 
+/// pip of an environment. It finds the environment's programs, by which some packages are built.
 fn pip(python: &Path, command: &str) -> Tool {
-    Tool::new(python).args(["-m", "pip", command, "--quiet", "--disable-pip-version-check"])
+    let programs = python.parent().unwrap_or(Path::new("."));
+    let path = std::env::var("PATH").unwrap_or_default();
+    Tool::new(python)
+        .env("PATH", format!("{}:{path}", programs.display()))
+        .args(["-m", "pip", command, "--quiet", "--disable-pip-version-check"])
 }
 
 /// pip, set to install from a folder and from nowhere else. Byte code is written as it is needed.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::steps::say;
@@ -97,6 +97,12 @@ impl Tool {
         self
     }
 
+    /// Takes a variable of this process away from it.
+    pub(crate) fn without_env(mut self, name: &str) -> Self {
+        self.0.env_remove(name);
+        self
+    }
+
     pub(crate) fn current_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.0.current_dir(dir);
         self
@@ -169,15 +175,29 @@ impl Tool {
     }
 }
 
-/// The line of what a program said that tells why it failed: its first that begins as an error does, or its last.
+/// The line of what a program said that tells why it failed: one of a wrong hash, its first that begins as an error does, or its last.
 fn reason(said: &str) -> &str {
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_error = |line: &&str| {
         let start = line.get(..6).unwrap_or(line).to_ascii_lowercase();
-        start.starts_with("error") || start.starts_with("e: ")
+        start.starts_with("error") || start.starts_with("e: ") || start.starts_with("npm er")
     };
-    let last = lines.clone().next_back().unwrap_or("it said nothing");
-    lines.find(is_error).unwrap_or(last)
+    let mismatch = lines().find(|line| is_mismatch(line));
+    let error = mismatch.or_else(|| lines().find(is_error));
+    error.or_else(|| lines().next_back()).unwrap_or("it said nothing")
+}
+
+/// Words of pip, npm, cargo and rustup about a file whose hash is not the one that is pinned.
+const MISMATCHES: [&str; 4] = [
+    "DO NOT MATCH THE HASHES",
+    "EINTEGRITY",
+    "failed to verify the checksum",
+    "checksum failed",
+];
+
+/// Returns true if a program says that a file has another hash than the pinned one.
+fn is_mismatch(said: &str) -> bool {
+    MISMATCHES.iter().any(|words| said.contains(words))
 }
 
 /// Times that a fetch waits before it is tried again.
@@ -187,18 +207,28 @@ const RETRIES_AFTER: [Duration; 3] = [
     Duration::from_secs(9),
 ];
 
-/// Runs what fetches, again where it fails: networks and registries have bad moments. `remedy` is for who sees it fail for good.
+/// Runs a download, again where it fails: networks and registries have bad moments. A wrong hash is no bad moment, and ends it at once.
+/// `remedy` is for who sees it fail for good. Builds do not belong into `run`.
 pub(crate) fn fetch(remedy: &str, run: impl Fn() -> Result<()>) -> Result<()> {
-    for wait in RETRIES_AFTER {
-        match run() {
-            Ok(()) => return Ok(()),
-            Err(error) => {
-                say(&format!("{error:#}; trying again in {} s", wait.as_secs()));
-                std::thread::sleep(wait);
-            }
+    fetch_after(&RETRIES_AFTER, remedy, run)
+}
+
+fn fetch_after(waits: &[Duration], remedy: &str, run: impl Fn() -> Result<()>) -> Result<()> {
+    let mut waits = waits.iter();
+    loop {
+        let Err(error) = run() else { return Ok(()) };
+        if is_mismatch(&format!("{error:#}")) {
+            bail!(
+                "{error:#}: a file has another hash than the one that is pinned, so somebody may have tampered with it; nothing of it \
+                 was used"
+            );
         }
+        let Some(wait) = waits.next() else {
+            bail!("{error:#}: {remedy}");
+        };
+        say(&format!("{error:#}; trying again in {} s", wait.as_secs()));
+        std::thread::sleep(*wait);
     }
-    run().map_err(|error| anyhow!("{error:#}: {remedy}"))
 }
 
 /// `apt-get`, as root or by sudo.
@@ -307,7 +337,49 @@ pub(crate) fn digest(texts: &[&str], files: &[PathBuf]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Stamp, reason};
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use anyhow::bail;
+
+    use super::{Stamp, fetch_after, reason};
+
+    /// Runs a download that always fails, and returns how often it was run and why it failed.
+    fn failing(said: &str) -> (u32, String) {
+        let runs = Cell::new(0);
+        let fetched = fetch_after(&[Duration::ZERO; 3], "look after the network", || {
+            runs.set(runs.get() + 1);
+            bail!("fetching it failed: {}", reason(said))
+        });
+        let error = fetched.expect_err("it always fails");
+        (runs.get(), format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_download_is_tried_again_before_the_network_is_blamed() {
+        let (runs, error) = failing("npm error code ENOTFOUND\nnpm error network\nA complete log is in x\n");
+        assert_eq!(runs, 4);
+        assert_eq!(
+            error,
+            "fetching it failed: npm error code ENOTFOUND: look after the network"
+        );
+    }
+
+    #[test]
+    fn a_wrong_hash_ends_a_download_at_once_and_is_called_so() {
+        let pip = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n    x from y\n";
+        let npm = "npm error code EINTEGRITY\nnpm error sha512-a integrity checksum failed\n";
+        let cargo =
+            "error: failed to download\n\nCaused by:\n  failed to verify the checksum of `x v1.0.0`\n";
+        for said in [pip, npm, cargo] {
+            let (runs, error) = failing(said);
+            assert_eq!(runs, 1, "{said}");
+            assert!(
+                error.contains("tampered") && !error.contains("network"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn the_reason_is_the_first_error() {

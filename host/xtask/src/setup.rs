@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use toml::{Table, Value};
 
 use crate::cache::Cache;
+use crate::checks::{self, Space};
 use crate::models::{self, Product};
 use crate::onnxruntime::{self, Device};
 use crate::plugins;
@@ -53,6 +54,14 @@ impl Scope {
             }
         })
     }
+
+    /// Disk space of a set-up for this purpose, without the host.
+    fn space(&self) -> Space {
+        match self {
+            Self::Tests => checks::SETUP,
+            Self::Demo(_) => checks::SETUP_DEMO,
+        }
+    }
 }
 
 impl Needs {
@@ -95,6 +104,12 @@ pub(crate) fn all(root: &Root) -> Result<()> {
 
 /// Makes all that a scope needs, but for plugins that the host builds.
 pub(crate) fn run(root: &Root, scope: &Scope, device: Device) -> Result<()> {
+    let mut spaces = vec![scope.space()];
+    if device == Device::Gpu {
+        spaces.push(checks::GPU);
+    }
+    checks::compiler()?;
+    checks::space(root, &spaces)?;
     let needs = scope.needs(root)?.on(device);
     let steps = Steps::new();
     steps.plan(needs.steps());
@@ -104,6 +119,7 @@ pub(crate) fn run(root: &Root, scope: &Scope, device: Device) -> Result<()> {
 
 /// Makes the models that the tests need.
 pub(crate) fn models(root: &Root) -> Result<()> {
+    checks::space(root, &[checks::MODELS])?;
     let steps = Steps::new();
     steps.plan(models::all().map(model_step));
     let made = models::all().try_for_each(|product| steps.run(&model_step(product), || product.make(root)));

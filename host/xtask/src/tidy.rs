@@ -125,7 +125,8 @@ fn check_guide(plugins: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+/// Adds the sources in Rust below a folder, without what was built.
+pub(crate) fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)?.flatten() {
         let path = entry.path();
         if path.is_dir() && entry.file_name() != "target" {

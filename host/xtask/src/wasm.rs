@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::{Cache, copy_folder};
 use crate::python::short;
-use crate::run::{Root, Tool, apt_install, digest};
+use crate::run::{Root, Tool, apt_install, digest, fetch};
 use crate::steps::say;
 
 /// What plugins are compiled for.
@@ -34,11 +34,10 @@ impl Compiler {
         if root.target().join(SYSROOT).is_dir() && Path::new(DEBIAN_RUSTC).exists() {
             return debian(root);
         }
-        say(&format!("asking rustup for {TARGET}"));
-        if Tool::new("rustup").args(["target", "add", TARGET]).succeeds() && has_target() {
-            return Ok(Self::Rustup);
+        match add_target() {
+            Ok(()) => return Ok(Self::Rustup),
+            Err(error) => say(&format!("{error:#}; using Debian's compiler for the plugins")),
         }
-        say("rustup cannot fetch it here; using Debian's compiler for the plugins");
         debian(root)
             .context("there is no compiler for plugins: `rustup target add wasm32-wasip2` would be one")
     }
@@ -96,6 +95,24 @@ const SYSROOT: &str = "wasm-sysroot";
 /// Where `wasi-libc` puts the C library.
 const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
 
+/// Asks rustup for the target.
+fn add_target() -> Result<()> {
+    if !Tool::new("rustup").arg("--version").succeeds() {
+        bail!("there is no rustup, which would fetch {TARGET}");
+    }
+    say(&format!("asking rustup for {TARGET}"));
+    let remedy =
+        "look after the network, and whether it reaches rustup's server (RUSTUP_DIST_SERVER names a mirror)";
+    fetch(remedy, || {
+        let rustup = Tool::new("rustup").args(["target", "add", TARGET]);
+        rustup.run_for("`rustup target add`")
+    })?;
+    if !has_target() {
+        bail!("rustup has {TARGET} for another toolchain than the one that compiles the host");
+    }
+    Ok(())
+}
+
 fn has_target() -> bool {
     let libdir = Tool::new("rustc")
         .args(["--print", "target-libdir", "--target", TARGET])
@@ -112,11 +129,9 @@ fn debian(root: &Root) -> Result<Compiler> {
         apt_install(&DEBIAN_PACKAGES, "plugins")?;
     }
     let host_sysroot = Tool::new("rustc").args(["--print", "sysroot"]).output()?;
-    let version = Tool::new("rustc").arg("-vV").output()?;
-    let host = host_triple(&version)?;
     let linkers = PathBuf::from(host_sysroot)
         .join("lib/rustlib")
-        .join(host)
+        .join(own_triple()?)
         .join("bin");
     if !linkers.join("rust-lld").exists() {
         bail!(
@@ -147,6 +162,12 @@ fn debian(root: &Root) -> Result<Compiler> {
     Ok(Compiler::Debian { sysroot, linkers })
 }
 
+/// The platform that the host's compiler runs on: this machine's own.
+pub(crate) fn own_triple() -> Result<String> {
+    let version = Tool::new("rustc").arg("-vV").output()?;
+    Ok(host_triple(&version)?.to_owned())
+}
+
 /// The platform that a compiler runs on, of its own words about itself.
 pub(crate) fn host_triple(version: &str) -> Result<&str> {
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
@@ -161,23 +182,29 @@ fn build_std(sysroot: &Path, linkers: &Path) -> Result<()> {
                     [profile.release]\npanic = \"abort\"\n";
     fs::write(empty.join("Cargo.toml"), manifest)?;
     fs::write(empty.join("src/lib.rs"), "#![no_std]\n")?;
-    Tool::new("cargo")
-        .current_dir(&empty)
-        .env("RUSTC", DEBIAN_RUSTC)
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("PATH", path_with(linkers))
-        // Bitcode is what lets plugins use link-time optimisation with it.
-        .env("RUSTFLAGS", "-Cembed-bitcode=yes")
-        .env("CARGO_TARGET_DIR", empty.join("target"))
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--target",
-            TARGET,
-            "-Zbuild-std=std,panic_abort",
-        ])
-        .run()?;
+    let cargo = |command: &str| {
+        Tool::new("cargo")
+            .current_dir(&empty)
+            .env("RUSTC", DEBIAN_RUSTC)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("PATH", path_with(linkers))
+            // Bitcode is what lets plugins use link-time optimisation with it.
+            .env("RUSTFLAGS", "-Cembed-bitcode=yes")
+            .env("CARGO_TARGET_DIR", empty.join("target"))
+            .args([
+                command,
+                "--quiet",
+                "--target",
+                TARGET,
+                "-Zbuild-std=std,panic_abort",
+            ])
+    };
+    // The standard library's own dependencies.
+    fetch(
+        "look after the network, and whether it reaches the registry",
+        || cargo("fetch").run_for("`cargo fetch` of the standard library"),
+    )?;
+    cargo("build").arg("--release").run()?;
     let lib = sysroot.join("lib/rustlib").join(TARGET).join("lib");
     fs::create_dir_all(lib.join("self-contained"))?;
     for entry in fs::read_dir(empty.join("target").join(TARGET).join("release/deps"))?.flatten() {

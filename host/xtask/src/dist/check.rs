@@ -18,7 +18,7 @@ use super::platform::Kind;
 use super::{Dist, Packages, VERSION, need};
 use crate::run::Tool;
 use crate::steps::say;
-use clean::{Clean, User};
+use clean::{CleanRoot, User};
 use server::Server;
 
 /// Folder of the clean system that a user without rights may write to.
@@ -43,7 +43,7 @@ pub(super) fn run(dist: &Dist<'_>, packages: &Packages, extras: &[Extra]) -> Res
     }
     need("mmdebstrap", "mmdebstrap", "a clean Debian")?;
     debug_information(dist)?;
-    let clean = Clean::make()?;
+    let clean = CleanRoot::make(dist.work.join("clean"))?;
     tarball(&clean, &packages.tarball).context("the tarball")?;
     wheel(&clean, &packages.wheel).context("the wheel")?;
     install_deb(&clean, &packages.deb).context("the .deb")?;
@@ -77,7 +77,7 @@ fn debug_information(dist: &Dist<'_>) -> Result<()> {
     Ok(())
 }
 
-fn tarball(clean: &Clean, tarball: &Path) -> Result<()> {
+fn tarball(clean: &CleanRoot, tarball: &Path) -> Result<()> {
     clean.bring(tarball, "/tmp/selvedge.tar.gz")?;
     let unpacked = format!("{HOME}/unpacked");
     clean.run(User::Nobody, &["mkdir", &unpacked])?;
@@ -93,7 +93,7 @@ fn tarball(clean: &Clean, tarball: &Path) -> Result<()> {
     checks_and_serves(clean, &unpacked)
 }
 
-fn wheel(clean: &Clean, wheel: &Path) -> Result<()> {
+fn wheel(clean: &CleanRoot, wheel: &Path) -> Result<()> {
     let name = wheel.file_name().context("a wheel has a name")?.to_string_lossy();
     let inside = format!("/tmp/{name}");
     clean.bring(wheel, &inside)?;
@@ -105,7 +105,7 @@ fn wheel(clean: &Clean, wheel: &Path) -> Result<()> {
 }
 
 /// Checks that what was installed below a folder finds its own files without being told where they are, and serves.
-fn checks_and_serves(clean: &Clean, folder: &str) -> Result<()> {
+fn checks_and_serves(clean: &CleanRoot, folder: &str) -> Result<()> {
     let program = format!("{folder}/bin/selvedge");
     let configs = format!("{folder}/share/selvedge/configs");
     clean.run(User::Nobody, &[&program, "check"])?;
@@ -131,7 +131,7 @@ fn checks_and_serves(clean: &Clean, folder: &str) -> Result<()> {
     serves(clean, User::Nobody, &[&program, "serve", "--config", &config])
 }
 
-fn install_deb(clean: &Clean, deb: &Path) -> Result<()> {
+fn install_deb(clean: &CleanRoot, deb: &Path) -> Result<()> {
     clean.bring(deb, "/tmp/selvedge.deb")?;
     clean.run(User::Root, &["dpkg", "--install", "/tmp/selvedge.deb"])?;
     verify_unit(clean)?;
@@ -160,7 +160,7 @@ fn install_deb(clean: &Clean, deb: &Path) -> Result<()> {
 }
 
 /// A purge leaves nothing.
-fn purge(clean: &Clean) -> Result<()> {
+fn purge(clean: &CleanRoot) -> Result<()> {
     clean.run(User::Root, &["dpkg", "--purge", "selvedge"])?;
     for gone in [
         "etc/selvedge",
@@ -174,7 +174,7 @@ fn purge(clean: &Clean) -> Result<()> {
 }
 
 /// `systemd-analyze verify` ends with success whatever it finds, so that only silence is a success.
-fn verify_unit(clean: &Clean) -> Result<()> {
+fn verify_unit(clean: &CleanRoot) -> Result<()> {
     let said = clean.run(
         User::Root,
         &["systemd-analyze", "verify", "--man=no", "selvedge.service"],
@@ -230,7 +230,7 @@ fn container(dist: &Dist<'_>) -> Result<()> {
 }
 
 /// A copy of a configuration in a folder, with a port that nobody has.
-fn on_a_free_port(clean: &Clean, config: &str, folder: &str) -> Result<String> {
+fn on_a_free_port(clean: &CleanRoot, config: &str, folder: &str) -> Result<String> {
     let text = fs::read_to_string(clean.path(config))?;
     let own = "127.0.0.1:8080";
     ensure!(text.contains(own), "{config} does not listen on {own}");
@@ -239,7 +239,7 @@ fn on_a_free_port(clean: &Clean, config: &str, folder: &str) -> Result<String> {
     Ok(copy)
 }
 
-fn serves(clean: &Clean, user: User, command: &[&str]) -> Result<()> {
+fn serves(clean: &CleanRoot, user: User, command: &[&str]) -> Result<()> {
     say(&format!("as {user}: {}", command.join(" ")));
     let server = Server::start(clean.command(user, command))?;
     classifies(&server)?;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-/// The arguments, for whoever gave wrong ones.
-const USAGE: &str = "\
+/// The arguments, for who asks for them or gave wrong ones.
+pub(super) const USAGE: &str = "\
 usage: cargo xtask dist [--target TRIPLE] [--binary FILE] [--plugins FOLDER] [--container] [--check] [--boot]
 
   --target TRIPLE    the platform; default: this one
@@ -33,7 +33,8 @@ pub(super) enum Extra {
 }
 
 impl Options {
-    pub(super) fn read(arguments: &[String]) -> Result<Self> {
+    /// Reads the arguments. Returns none if they ask for the usage.
+    pub(super) fn read(arguments: &[String]) -> Result<Option<Self>> {
         let mut options = Self::default();
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {
@@ -47,13 +48,13 @@ impl Options {
                 "--binary" => options.binary = Some(value()?.into()),
                 "--plugins" => options.plugins = Some(value()?.into()),
                 "--container" => options.extras.push(Extra::Container),
-                "--help" => bail!("{USAGE}"),
+                "--help" | "-h" => return Ok(None),
                 "--check" => options.extras.push(Extra::Check),
                 "--boot" => options.extras.extend([Extra::Check, Extra::Boot]),
                 other => bail!("there is no `{other}`\n{USAGE}"),
             }
         }
-        Ok(options)
+        Ok(Some(options))
     }
 }
 
@@ -61,16 +62,22 @@ impl Options {
 mod tests {
     use super::{Extra, Options};
 
-    fn read(arguments: &[&str]) -> anyhow::Result<Options> {
+    fn read(arguments: &[&str]) -> anyhow::Result<Option<Options>> {
         let owned: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
         Options::read(&owned)
     }
 
     #[test]
     fn reads_what_is_asked_for() {
-        let options = read(&["--check", "--target", "aarch64-unknown-linux-gnu"]).expect("well-formed");
+        let read = read(&["--check", "--target", "aarch64-unknown-linux-gnu"]);
+        let options = read.expect("well-formed").expect("no usage");
         assert_eq!(options.target.as_deref(), Some("aarch64-unknown-linux-gnu"));
         assert_eq!(options.extras, [Extra::Check]);
+    }
+
+    #[test]
+    fn the_usage_is_no_error() {
+        assert_eq!(read(&["--container", "--help"]).expect("well-formed"), None);
     }
 
     #[test]

@@ -1,23 +1,23 @@
 //! Contents of the packages besides the binary, made or fetched: plugins, ONNX Runtime, man pages and completions.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
 use super::Dist;
 use super::tree::PLUGINS;
-use crate::python::unpack_wheel_of;
+use crate::cache::Entry;
+use crate::onnxruntime::{self, Device};
+use crate::plugins;
 use crate::run::{PROFILE, cargo};
 use crate::steps::say;
-use crate::{onnxruntime, plugins};
 
 /// Parts of the tree besides the binary.
 pub(super) struct Parts {
     /// Folder of built plugins.
     pub(super) plugins: PathBuf,
-    /// ONNX Runtime's wheel, unpacked.
-    pub(super) onnxruntime: PathBuf,
+    /// ONNX Runtime's libraries and licences, in the cache.
+    pub(super) onnxruntime: Entry,
     /// Folder of man pages and completions.
     pub(super) manual: PathBuf,
 }
@@ -33,7 +33,7 @@ impl Parts {
             }
         };
         let manual = write_manual(dist, profile)?;
-        let onnxruntime = fetch_onnxruntime(dist)?;
+        let onnxruntime = onnxruntime::library(dist.root, Device::Cpu, dist.platform.machine)?;
         Ok(Self {
             plugins,
             onnxruntime,
@@ -67,17 +67,4 @@ fn build_plugins(dist: &Dist<'_>) -> Result<()> {
     }
     let scripts: Vec<String> = plugins::script_names().map(str::to_owned).collect();
     plugins::build_scripts(dist.root, &scripts)
-}
-
-/// ONNX Runtime's wheel for the platform, unpacked.
-fn fetch_onnxruntime(dist: &Dist<'_>) -> Result<PathBuf> {
-    say(&format!(
-        "fetching ONNX Runtime {} for {}",
-        onnxruntime::VERSION,
-        dist.platform.machine
-    ));
-    let folder = dist.work.join("onnxruntime");
-    fs::create_dir_all(&folder)?;
-    unpack_wheel_of(dist.root, "onnxruntime", dist.platform.machine, &folder)?;
-    Ok(folder)
 }

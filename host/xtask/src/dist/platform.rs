@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::run::Tool;
+use crate::wasm::own_triple;
 
 /// Platforms that ONNX Runtime's library is published for: the triple, the machine, and Debian's name of it.
 const PLATFORMS: [(&str, &str, &str); 2] = [
@@ -100,13 +101,6 @@ impl Platform {
             }
         }
     }
-}
-
-/// The triple that this machine's compiler itself runs on.
-fn own_triple() -> Result<String> {
-    let told = Tool::new("rustc").arg("-vV").output()?;
-    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
 #[cfg(test)]

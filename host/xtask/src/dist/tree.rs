@@ -14,7 +14,7 @@ use super::Dist;
 use super::binary::{Binary, oldest_glibc};
 use super::deb::SCRIPTS;
 use super::parts::Parts;
-use crate::onnxruntime;
+use crate::onnxruntime::LIBRARIES;
 use crate::run::Tool;
 use crate::steps::say;
 
@@ -55,11 +55,8 @@ pub(super) fn lay(dist: &Dist<'_>, binary: &Binary, parts: &Parts) -> Result<Tre
     let folder = dist.work.join("tree");
     put(&binary.stripped, &folder.join("bin/selvedge"))?;
     let library = folder.join("lib/selvedge/libonnxruntime.so");
-    let capi = parts.onnxruntime.join("onnxruntime/capi");
-    put(
-        &capi.join(format!("libonnxruntime.so.{}", onnxruntime::VERSION)),
-        &library,
-    )?;
+    let libraries = parts.onnxruntime.path().join(LIBRARIES);
+    put(&libraries.join("libonnxruntime.so"), &library)?;
     lay_share(dist, parts, &folder.join("share/selvedge"))?;
     lay_service(dist, &folder)?;
     lay_manual(&parts.manual, &folder)?;
@@ -163,7 +160,7 @@ fn lay_documents(dist: &Dist<'_>, parts: &Parts, documents: &Path) -> Result<()>
         .arg(dist.root.join("host/packaging/notices.py"))
         .arg(dist.root.path())
         .arg(&dist.platform.triple)
-        .arg(&parts.onnxruntime)
+        .arg(parts.onnxruntime.path())
         .arg(PLUGINS.join(","))
         .arg(documents.join("THIRD-PARTY-NOTICES.txt"))
         .run()

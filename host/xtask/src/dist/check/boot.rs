@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result, bail};
 
-use super::clean::Clean;
+use super::clean::CleanRoot;
 use crate::dist::need;
 use crate::run::Tool;
 use crate::steps::say;
@@ -62,7 +62,7 @@ finally:
 "#;
 
 /// Boots it.
-pub(super) fn run(clean: &Clean) -> Result<()> {
+pub(super) fn run(clean: &CleanRoot) -> Result<()> {
     need("systemd-nspawn", "systemd-container", "booting a clean system")?;
     fs::write(clean.path("/srv/probe.py"), PROBE)?;
     let unit = "/etc/systemd/system/probe.service";

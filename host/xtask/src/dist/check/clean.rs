@@ -1,4 +1,5 @@
-//! A clean Debian in a folder, gone when it is dropped, and programs that run in it.
+//! A clean Debian in a folder, gone when it is dropped, and programs that run in it. The folder is one of intermediate files, so that the
+//! next run removes what an interrupted one left.
 
 use std::fmt;
 use std::fs;
@@ -20,7 +21,7 @@ const ENTER: &str = r#"mount -t proc proc "$1/proc"; root=$1; user=$2; shift 2
 exec chroot --userspec="$user" "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/srv/check "$@""#;
 
 /// A folder with a Debian.
-pub(super) struct Clean(PathBuf);
+pub(super) struct CleanRoot(PathBuf);
 
 /// User that a program runs as in the clean system.
 #[derive(Debug, Clone, Copy)]
@@ -32,10 +33,11 @@ pub(super) enum User {
     Selvedge,
 }
 
-impl Clean {
-    pub(super) fn make() -> Result<Self> {
+impl CleanRoot {
+    /// Makes it in a folder that is not there yet.
+    pub(super) fn make(folder: PathBuf) -> Result<Self> {
         say("making a clean Debian (a minute)");
-        let clean = Self(std::env::temp_dir().join(format!("selvedge-clean-{}", std::process::id())));
+        let clean = Self(folder);
         Tool::new("mmdebstrap")
             .args(["--quiet", "--variant=minbase", "--include", PACKAGES])
             .arg(suite()?)
@@ -87,7 +89,7 @@ impl Clean {
     }
 }
 
-impl Drop for Clean {
+impl Drop for CleanRoot {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             say(&format!("{} cannot be removed: {error}", self.0.display()));
