@@ -16,6 +16,10 @@ pub const FIRST: usize = 3;
 /// The name of the channel on which a node that takes over says that it serves.
 pub const READY: &str = "selvedge-ready";
 
+/// Names by which a node passes on the sockets that it made itself.
+const NODE_HTTP: &str = "selvedge-node-http";
+const NODE_ADMIN: &str = "selvedge-node-admin";
+
 /// Sockets that this process was started with.
 #[derive(Debug, Default)]
 pub struct Activation {
@@ -30,10 +34,21 @@ pub struct Activation {
 pub struct ActivationSocket {
     /// Its name: `FileDescriptorName=` of systemd.
     pub name: String,
+    /// Whoever made it.
+    pub maker: Maker,
     /// Address that it is bound to.
     pub address: Address,
     /// The socket.
     pub listener: ActivationListener,
+}
+
+/// Maker of a socket that was passed, who decides on what becomes of it when this process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// systemd or another supervisor, which keeps the socket: connections that come while no process runs wait.
+    Supervisor,
+    /// The node that this one takes over from: when both have ended nobody has the socket, and its file is of no use.
+    Node,
 }
 
 /// A socket that listens, by its family.
@@ -65,7 +80,7 @@ pub enum ActivationError {
         "the socket on {address} was passed (LISTEN_FDS) by the name `{name}` and belongs to no listener: name it `http` or `admin` \
          (FileDescriptorName=), or name its address in `server.listen` or `admin.listen`"
     )]
-    Nobodys {
+    Unowned {
         /// Its name.
         name: String,
         /// Its address.
@@ -124,11 +139,31 @@ impl ActivationSocket {
             ("admin", None) => Err(ActivationError::NoAdmin(address())),
             _ if server.contains(&self.address) => Ok(Side::Public),
             (_, Some(admin)) if admin.contains(&self.address) => Ok(Side::Admin),
-            (name, _) => Err(ActivationError::Nobodys {
+            (name, _) => Err(ActivationError::Unowned {
                 name: name.to_owned(),
                 address: address(),
             }),
         }
+    }
+}
+
+/// Returns the name by which a socket is passed on to the node that takes over.
+#[must_use]
+pub fn passed_name(side: Side, maker: Maker) -> &'static str {
+    match (side, maker) {
+        (Side::Public, Maker::Supervisor) => "http",
+        (Side::Admin, Maker::Supervisor) => "admin",
+        (Side::Public, Maker::Node) => NODE_HTTP,
+        (Side::Admin, Maker::Node) => NODE_ADMIN,
+    }
+}
+
+/// A socket's own name, and its maker, by the name that it was passed by.
+fn name_and_maker(passed: &str) -> (&str, Maker) {
+    match passed {
+        NODE_HTTP => ("http", Maker::Node),
+        NODE_ADMIN => ("admin", Maker::Node),
+        name => (name, Maker::Supervisor),
     }
 }
 
@@ -170,8 +205,10 @@ fn take_listener(
             "it does not listen (Accept=no, ListenStream=)",
         ));
     }
+    let (name, maker) = name_and_maker(name);
     Ok(Some(ActivationSocket {
         name: name.to_owned(),
+        maker,
         address,
         listener,
     }))
@@ -181,7 +218,16 @@ fn take_listener(
 mod tests {
     use std::net::TcpListener;
 
-    use super::{ActivationListener, ActivationSocket, Address, Side};
+    use super::{ActivationListener, ActivationSocket, Address, Maker, Side, name_and_maker, passed_name};
+
+    #[test]
+    fn a_socket_that_is_passed_on_keeps_its_side_and_its_maker() {
+        for (side, name) in [(Side::Public, "http"), (Side::Admin, "admin")] {
+            for maker in [Maker::Supervisor, Maker::Node] {
+                assert_eq!(name_and_maker(passed_name(side, maker)), (name, maker));
+            }
+        }
+    }
 
     #[test]
     fn a_socket_is_known_by_its_name_else_by_its_address_and_refused_where_it_is_nobodys() {
@@ -189,6 +235,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
             ActivationSocket {
                 name: name.to_owned(),
+                maker: Maker::Supervisor,
                 address: Address::Tcp(listener.local_addr().expect("an address")),
                 listener: ActivationListener::Tcp(listener),
             }

@@ -222,6 +222,15 @@ const RETIRE_TIME_MAX: Duration = Duration::from_secs(5);
 /// does not wait, such as reading a configuration.
 const CUT_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Way in which a node comes to its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartMode {
+    /// No other node works with its state.
+    Alone,
+    /// Another node hands over to it, and goes on if this one does not serve.
+    HandOver,
+}
+
 /// A node whose listeners are bound.
 pub struct Node {
     app: Arc<App>,
@@ -312,8 +321,9 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Where an address is taken, the state folder cannot be used, or ONNX Runtime cannot be loaded.
-    pub fn bind(config: Config, passed: Vec<ActivationSocket>) -> Result<Self, StartError> {
+    /// Where an address is taken, the state folder cannot be used, or ONNX Runtime cannot be loaded. In a hand-over, where the schema of
+    /// the state would change.
+    pub fn bind(config: Config, passed: Vec<ActivationSocket>, mode: StartMode) -> Result<Self, StartError> {
         let listeners = Listeners::open(&config, passed)?;
         let tls = tls_of("server", config.server.tls.as_ref())?;
         let admin_tls = tls_of(
@@ -321,7 +331,10 @@ impl Node {
             config.admin.as_ref().and_then(|admin| admin.tls.as_ref()),
         )?;
         let metrics = Metrics::of_process().map_err(StartError::Metrics)?;
-        let database = Database::open(&config.state.dir)?;
+        let database = match mode {
+            StartMode::Alone => Database::open(&config.state.dir)?,
+            StartMode::HandOver => Database::open_beside(&config.state.dir)?,
+        };
         let sandbox = sandbox(&config)?;
         tell_room(&sandbox.room());
         let app = Arc::new(App {
@@ -415,12 +428,13 @@ impl Node {
         Ok(generation)
     }
 
-    /// Ends the node: `/readyz` fails, nothing new is accepted, requests in flight may finish within `drain_timeout`, and are
-    /// dropped then as if their clients had left. Answers whether all did finish.
+    /// Ends the node: `/readyz` fails unless another process has taken over, nothing new is accepted, requests in flight may finish
+    /// within `drain_timeout`, and are dropped then as if their clients had left. Answers whether all did finish.
     pub async fn drain(&self) -> bool {
         let (shutdown, server) = (&self.app.shutdown, &self.app.config.server);
-        shutdown.leave();
         if !shutdown.is_handed_over() {
+            // After a hand-over a prober that kept its connection asks about a service that is as ready as before.
+            shutdown.leave();
             tokio::time::sleep(server.drain_delay.0).await;
         }
         if shutdown.is_handed_over() || self.listeners.are_passed() {

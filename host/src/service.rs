@@ -44,7 +44,9 @@ pub fn main_process(id: u32) {
 }
 
 /// Feeds the watchdog, if there is one, at half its time, until the node drains: systemd watches no service that stops, and a message
-/// that nobody reads would keep the process. To be spawned on the executor: it stops if the workers do.
+/// that nobody reads would keep the process. To be spawned on the executor: it stops if no worker, or no blocking thread, takes work in
+/// time. It asks no more of the node, so that no slow disk, model or peer, and no full queue, has systemd end requests that come to
+/// their end.
 pub async fn watchdog(shutdown: Shutdown) {
     let Some(time) = sd_notify::watchdog_enabled() else {
         return;

@@ -140,9 +140,10 @@ impl Signals {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next of them. One that came while nobody waited is told once, an end first.
     pub async fn next(&mut self) -> Asked {
         tokio::select! {
+            biased;
             _ = self.terminate.recv() => Asked::End("SIGTERM"),
             _ = self.interrupt.recv() => Asked::End("SIGINT"),
             _ = self.hangup.recv() => Asked::Reload,
@@ -150,12 +151,35 @@ impl Signals {
         }
     }
 
-    /// Waits until it should end, and names the signal; what else is asked meanwhile is not done.
+    /// Waits until it should end, and names the signal; what else is asked meanwhile is left to [`Signals::next`].
     pub async fn end(&mut self) -> &'static str {
-        loop {
-            if let Asked::End(signal) = self.next().await {
-                return signal;
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::{Asked, Signals};
+
+    #[tokio::test]
+    async fn what_is_asked_while_only_an_end_is_waited_for_is_told_afterwards() {
+        let mut signals = Signals::listen().expect("handlers");
+        for signal in [Signal::USR2, Signal::HUP] {
+            kill_process(getpid(), signal).expect("signalled");
+        }
+        // Time in which they would be lost.
+        let ended = tokio::time::timeout(Duration::from_millis(100), signals.end()).await;
+        assert_eq!(ended.ok(), None);
+        for asked in [Asked::Reload, Asked::Upgrade] {
+            let next = tokio::time::timeout(Duration::from_secs(60), signals.next()).await;
+            assert_eq!(next.ok(), Some(asked));
         }
     }
 }

@@ -8,15 +8,15 @@ use tokio::runtime::Handle;
 
 use super::progress::Progress;
 use super::{CliError, LogFormat, config, executor, telemetry};
-use crate::activation::Activation;
-use crate::app::{Node, StartError};
+use crate::activation::{Activation, ActivationSocket};
+use crate::app::{Node, StartError, StartMode};
 use crate::config::{Address, Config};
 use crate::generation::{EndpointState, Generation};
 use crate::reload;
 use crate::service;
 use crate::shutdown::{Asked, Signals};
 use crate::telemetry::traces::Traces;
-use crate::upgrade::{self, Program};
+use crate::upgrade::{self, Predecessor, Program};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -73,9 +73,60 @@ enum End {
 async fn serve(config: Config, start: Start) -> Result<(), CliError> {
     // From here on a signal is not lost, whenever it comes.
     let mut signals = Signals::listen().context("no signal handler")?;
-    let mut node = Node::bind(config, start.activation.sockets)?;
-    // On a socket that was there before, whoever connects waits rather than being told that the node starts.
-    let waits = node.listeners().are_passed();
+    let Activation { sockets, ready } = start.activation;
+    let mut predecessor = ready.map(Predecessor::new);
+    let mode = match predecessor {
+        Some(_) => StartMode::HandOver,
+        None => StartMode::Alone,
+    };
+    let (node, status) = match begin(config, sockets, mode, &mut signals).await {
+        Ok(Some(begun)) => begun,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            if let Some(predecessor) = predecessor {
+                predecessor.refuse(&reasons(&error));
+            }
+            return Err(error);
+        }
+    };
+    tell_addresses(&node);
+    if let Some(predecessor) = &mut predecessor
+        && let Err(error) = predecessor.take_over()
+    {
+        tracing::warn!(%error, "this node serves, and was not told to take over");
+    }
+    service::ready(&status);
+    let shutdown = node.app().shutdown();
+    shutdown.spawn_to_the_end(service::watchdog(shutdown.clone()));
+    let successor = match end(&node, &start.program, &mut signals).await {
+        End::Asked(signal) => {
+            service::stopping();
+            tracing::info!(signal, "draining: requests in flight may finish");
+            None
+        }
+        End::HandedOver(id) => {
+            shutdown.hand_over();
+            tracing::info!("handed over to process {id}; draining: requests in flight may finish");
+            Some(id)
+        }
+    };
+    if !drain(&node, successor, &mut signals).await {
+        tracing::warn!("`server.drain_timeout` is over: requests still in flight are cut off");
+    }
+    Ok(())
+}
+
+/// Starts a node, and returns it with its status line when it accepts; none if it is to end before.
+async fn begin(
+    config: Config,
+    sockets: Vec<ActivationSocket>,
+    mode: StartMode,
+    signals: &mut Signals,
+) -> Result<Option<(Node, String)>, CliError> {
+    let mut node = Node::bind(config, sockets, mode)?;
+    // On a socket that was there before, whoever connects waits, or is served by the node that hands over, rather than being told that
+    // this one starts.
+    let waits = mode == StartMode::HandOver || node.listeners().are_passed();
     if !waits {
         node.accept();
     }
@@ -89,40 +140,37 @@ async fn serve(config: Config, start: Start) -> Result<(), CliError> {
             generation = node.load(tell) => generation?,
             signal = signals.end() => {
                 tracing::info!(signal, "stopped while starting");
-                return Ok(());
+                return Ok(None);
             }
         }
     };
-    if nothing_serves(&generation) {
-        let reasons = generation.faults().map(|(_, reason)| reason.to_owned()).collect();
-        return Err(CliError::Config(reasons));
+    if let Some(faults) = refused(&generation, mode) {
+        return Err(CliError::Config(faults));
     }
     if waits {
         node.accept();
     }
-    tell_addresses(&node);
-    if let Some(ready) = start.activation.ready
-        && let Err(error) = upgrade::take_over(ready)
-    {
-        tracing::warn!(%error, "the node that was to hand over is gone; this one serves");
-    }
-    service::ready(&status(&generation));
-    let shutdown = node.app().shutdown();
-    shutdown.spawn_to_the_end(service::watchdog(shutdown.clone()));
-    match end(&node, &start.program, &mut signals).await {
-        End::Asked(signal) => {
-            service::stopping();
-            tracing::info!(signal, "draining: requests in flight may finish");
-        }
-        End::HandedOver(id) => {
-            node.app().shutdown().hand_over();
-            tracing::info!("handed over to process {id}; draining: requests in flight may finish");
+    Ok(Some((node, status(&generation))))
+}
+
+/// Faults for which a node does not serve a generation. In a hand-over it is any, as in a reload: the node before serves without.
+fn refused(generation: &Generation, mode: StartMode) -> Option<Vec<String>> {
+    let mut faults: Vec<String> = generation.faults().map(|(_, reason)| reason.to_owned()).collect();
+    match mode {
+        StartMode::Alone => nothing_serves(generation).then_some(faults),
+        StartMode::HandOver => {
+            faults.extend(generation.unreadable.iter().cloned());
+            (!faults.is_empty()).then_some(faults)
         }
     }
-    if !node.drain().await {
-        tracing::warn!("`server.drain_timeout` is over: requests still in flight are cut off");
+}
+
+/// An error as one line, for the log of the node before.
+fn reasons(error: &CliError) -> String {
+    match error {
+        CliError::Config(reasons) => reasons.join("; "),
+        error => error.to_string(),
     }
-    Ok(())
 }
 
 /// Does what is asked of the node until it has to end.
@@ -132,7 +180,7 @@ async fn end(node: &Node, program: &Program, signals: &mut Signals) -> End {
             Asked::End(signal) => return End::Asked(signal),
             // What comes of it is in the log; an end that is asked for meanwhile does not wait for it.
             Asked::Reload => tokio::select! {
-                outcome = reload::ask(node.app()) => drop(outcome),
+                () = read_again(node) => {}
                 signal = signals.end() => return End::Asked(signal),
             },
             Asked::Upgrade => tokio::select! {
@@ -142,6 +190,30 @@ async fn end(node: &Node, program: &Program, signals: &mut Signals) -> End {
                 },
                 signal = signals.end() => return End::Asked(signal),
             },
+        }
+    }
+}
+
+/// Has the node read its configuration again.
+async fn read_again(node: &Node) {
+    // Operators may have asked for a reload as well, which may have read the file as it was before.
+    drop(node.app().reloading().lock().await);
+    // If one of theirs comes first now, it reads what this one would.
+    drop(reload::ask(node.app()).await);
+}
+
+/// Drains a node. What is asked meanwhile is passed on to the process that has taken over, if there is one.
+async fn drain(node: &Node, successor: Option<u32>, signals: &mut Signals) -> bool {
+    let mut drained = std::pin::pin!(node.drain());
+    loop {
+        tokio::select! {
+            biased;
+            asked = signals.next() => {
+                if let Some(id) = successor {
+                    upgrade::forward(asked, id);
+                }
+            }
+            all = &mut drained => return all,
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rustix::fs::FlockOperation;
 
-use super::{StateError, copy};
+use super::{StateError, copy, owner};
 
 /// The steps, oldest first. A new one goes to the end.
 const STEPS: [&str; 4] = [
@@ -18,6 +19,12 @@ const STEPS: [&str; 4] = [
 /// Copies of former versions that are kept, the newest.
 const COPIES_MAX: usize = 3;
 
+/// Copies that are made while others may write. If they wrote meanwhile the copy is made again, the last time while they wait.
+const FREE_COPIES_MAX: usize = 3;
+
+/// Held by the process that takes steps.
+const LOCK_FILE: &str = "migrate.lock";
+
 /// Number of steps that are known, which is the version of a file that took them all.
 pub(super) const KNOWN: usize = STEPS.len();
 
@@ -26,33 +33,67 @@ pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StateE
     take(connection, path, &STEPS)
 }
 
+/// Takes the steps that a file has not taken yet, unless a node of an earlier version works with it: that one would go on over a schema
+/// that it does not know, and could not start again. An empty file is nobody's.
+pub(super) fn run_beside(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
+    let found = taken(connection, path, KNOWN)?;
+    if (1..KNOWN).contains(&found) {
+        return Err(StateError::Older {
+            path: path.to_owned(),
+            found,
+            known: KNOWN,
+        });
+    }
+    run(connection, path)
+}
+
 fn take(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), StateError> {
     let refused = |source| StateError::Open {
         path: path.to_owned(),
         source,
     };
-    // From here on no other process takes steps.
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(refused)?;
-    let taken = taken(&transaction, path, steps.len())?;
-    if taken == steps.len() {
+    if taken(connection, path, steps.len())? == steps.len() {
         return Ok(());
     }
-    if taken > 0 {
-        keep(path, taken)?;
+    // Other processes that would take steps wait here, however long the copy takes.
+    let operation = FlockOperation::LockExclusive;
+    let _turn = copy::lock(owner::folder_of(path), LOCK_FILE, operation, StateError::InUse)?;
+    for _ in 0..FREE_COPIES_MAX {
+        let before = commits(connection).map_err(refused)?;
+        let version = taken(connection, path, steps.len())?;
+        if version == steps.len() {
+            return Ok(());
+        }
+        keep(path, version)?;
+        let transaction = begin(connection).map_err(refused)?;
+        if commits(&transaction).map_err(refused)? == before {
+            return finish(transaction, steps, version).map_err(refused);
+        }
     }
-    for step in &steps[taken..] {
-        transaction.execute_batch(step).map_err(refused)?;
+    let transaction = begin(connection).map_err(refused)?;
+    let version = taken(&transaction, path, steps.len())?;
+    keep(path, version)?;
+    finish(transaction, steps, version).map_err(refused)
+}
+
+/// Begins a transaction beside which no other process can write.
+fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+/// A number that is another one once another connection has written (<https://sqlite.org/pragma.html#pragma_data_version>).
+fn commits(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "data_version", |row| row.get(0))
+}
+
+/// Takes the steps behind the first `version`.
+fn finish(transaction: Transaction<'_>, steps: &[&str], version: usize) -> rusqlite::Result<()> {
+    for step in &steps[version..] {
+        transaction.execute_batch(step)?;
     }
-    transaction
-        .pragma_update(
-            None,
-            "user_version",
-            i64::try_from(steps.len()).unwrap_or(i64::MAX),
-        )
-        .and_then(|()| transaction.commit())
-        .map_err(refused)
+    let version = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+    transaction.pragma_update(None, "user_version", version)?;
+    transaction.commit()
 }
 
 /// Number of steps that a file has taken.
@@ -100,18 +141,17 @@ pub(super) fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     statement.query_map([], |row| row.get(0))?.collect()
 }
 
-/// Keeps a copy of a file, which is of this version, and drops the oldest ones.
+/// Keeps a copy of a file, which is of this version, and drops the oldest ones. A file of version 0 is empty.
 fn keep(path: &Path, version: usize) -> Result<(), StateError> {
+    if version == 0 {
+        return Ok(());
+    }
     let kept = kept_path(path, version);
     let fresh = kept.with_extension("new");
     // One that a process left that was killed meanwhile.
     std::fs::remove_file(&fresh).ok();
     copy::copy(path, &fresh)?;
-    let failed = |source| StateError::File {
-        path: kept.clone(),
-        source,
-    };
-    std::fs::rename(&fresh, &kept).map_err(failed)?;
+    std::fs::rename(&fresh, &kept).map_err(StateError::file(&kept))?;
     tracing::info!(copy = %kept.display(), version, "the state file was copied before its schema changes");
     for old in 0..version.saturating_sub(COPIES_MAX - 1) {
         std::fs::remove_file(kept_path(path, old)).ok();
@@ -127,10 +167,12 @@ fn kept_path(path: &Path, version: usize) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rusqlite::Connection;
 
-    use super::super::{Database, FILE, restore};
-    use super::{KNOWN, STEPS, kept_path, names, schema, take};
+    use super::super::{Database, FILE, StateError, restore};
+    use super::{KNOWN, STEPS, kept_path, names, schema, take, taken};
 
     #[test]
     fn a_copy_is_kept_before_each_step_and_the_version_before_reads_it_again() {
@@ -169,6 +211,44 @@ mod tests {
         drop(connection);
         // And the upgrade again.
         drop(Database::open(dir.path()).expect("it takes its step again"));
+    }
+
+    #[test]
+    fn beside_a_node_that_works_with_it_a_file_keeps_its_schema() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join(FILE);
+        let mut connection = Connection::open(&path).expect("opened");
+        take(&mut connection, &path, &STEPS[..KNOWN - 1]).expect("taken");
+        let refused = Database::open_beside(dir.path()).err().expect("refused");
+        assert!(matches!(refused, StateError::Older { found, known: KNOWN, .. } if found == KNOWN - 1));
+        assert!(refused.to_string().contains("restart"), "{refused}");
+        assert_eq!(taken(&connection, &path, KNOWN).expect("told"), KNOWN - 1);
+        assert!(!kept_path(&path, KNOWN - 1).exists());
+        drop(Database::open(dir.path()).expect("a restart takes the step"));
+        drop(Database::open_beside(dir.path()).expect("there is none to take"));
+        let empty = tempfile::tempdir().expect("a folder");
+        drop(Database::open_beside(empty.path()).expect("an empty file is nobody's"));
+    }
+
+    #[test]
+    fn others_may_write_while_a_copy_is_made() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join(FILE);
+        let mut connection = Connection::open(&path).expect("opened");
+        take(&mut connection, &path, &STEPS[..KNOWN - 1]).expect("taken");
+        connection.busy_timeout(Duration::ZERO).expect("set");
+        let writer = Connection::open(&path).expect("opened");
+        writer.execute_batch("BEGIN IMMEDIATE").expect("it writes");
+        let refused = take(&mut connection, &path, &STEPS)
+            .expect_err("steps wait for it")
+            .to_string();
+        assert!(refused.contains("locked"), "{refused}");
+        assert!(
+            kept_path(&path, KNOWN - 1).exists(),
+            "the copy did not wait for it"
+        );
+        writer.execute_batch("COMMIT").expect("written");
+        take(&mut connection, &path, &STEPS).expect("taken");
     }
 
     #[test]

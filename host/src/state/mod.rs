@@ -6,16 +6,16 @@
 
 mod copy;
 mod migrate;
+mod owner;
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{Semaphore, oneshot};
 
 pub use copy::{backup, restore};
@@ -44,13 +44,26 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// SQLite refuses the file.
-    #[error("{path}: {source}; it must be a file that Selvedge wrote")]
+    #[error("{path}: {source}{}", hint(.source))]
     Open {
         /// The file.
         path: PathBuf,
         /// Why.
         source: rusqlite::Error,
     },
+    /// A copy cannot be written, such as to a full disk.
+    #[error("{from} cannot be copied to {to}: {source}")]
+    Copy {
+        /// The file that is copied.
+        from: PathBuf,
+        /// The copy.
+        to: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// SQLite cannot write to such a path.
+    #[error("{0} is no path for a copy: it is not UTF-8")]
+    Name(PathBuf),
     /// A later version of Selvedge wrote the file.
     #[error(
         "{path} was written by a later version of Selvedge (schema {found}, this one knows {known}); run that version, go back with `selvedge state restore` and the copy \
@@ -63,6 +76,19 @@ pub enum StateError {
         found: i64,
         /// The last schema that is known here.
         known: i64,
+    },
+    /// An earlier version of Selvedge wrote the file, and a node of that version goes on with it.
+    #[error(
+        "{path}: its schema would change from {found} to {known} while another node works with it; restart the node instead of handing \
+         over: a restart keeps a copy first"
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: usize,
+        /// The schema of this version.
+        known: usize,
     },
     /// A file is none of ours.
     #[error("{0} is no state file of Selvedge: its tables are others")]
@@ -89,6 +115,26 @@ pub enum StateError {
     Gone,
 }
 
+impl StateError {
+    /// Makes the error of the system's for a file or folder.
+    fn file(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::File {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Remedy for an error of SQLite's, if the file is to blame.
+fn hint(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            "; it must be a file that Selvedge wrote"
+        }
+        _ => "",
+    }
+}
+
 /// The file; clones share the connection. The thread ends with the last of them.
 #[derive(Clone)]
 pub struct Database {
@@ -105,9 +151,25 @@ impl Database {
     ///
     /// Where the folder cannot be used, the file is none of ours or of a later version, or there is no thread.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
+        Self::open_with(dir, migrate::run)
+    }
+
+    /// Opens the file in a folder beside a node that works with it, and does not change the schema that this one reads. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::open`], and if the file is of an earlier version.
+    pub fn open_beside(dir: &Path) -> Result<Self, StateError> {
+        Self::open_with(dir, migrate::run_beside)
+    }
+
+    fn open_with(
+        dir: &Path,
+        migrate: fn(&mut Connection, &Path) -> Result<(), StateError>,
+    ) -> Result<Self, StateError> {
         let (share, mut connection) = connect(dir)?;
         let path = dir.join(FILE);
-        migrate::run(&mut connection, &path)?;
+        migrate(&mut connection, &path)?;
         let (jobs, received) = channel();
         let thread = std::thread::Builder::new().name("selvedge-state".to_owned());
         thread
@@ -180,20 +242,10 @@ impl Database {
 /// A share of the file and the connection to it; only its owner can read it.
 fn connect(dir: &Path) -> Result<(File, Connection), StateError> {
     let path = dir.join(FILE);
-    let unusable = |path: &Path, source| StateError::File {
-        path: path.to_owned(),
-        source,
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|source| unusable(dir, source))?;
+    owner::make_folder(dir).map_err(StateError::file(dir))?;
     let share = copy::share(dir)?;
     // SQLite would make it readable for others.
-    let mut options = OpenOptions::new();
-    options.create(true).append(true).mode(0o600);
-    options.open(&path).map_err(|source| unusable(&path, source))?;
+    owner::open_or_create(&path).map_err(StateError::file(&path))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(&path, flags).and_then(|connection| {
         connection.busy_timeout(BUSY_TIME_MAX)?;
@@ -275,7 +327,8 @@ mod tests {
         .expect("written");
         let refused = Database::open(dir.path()).err().expect("refused").to_string();
         assert!(
-            refused.contains(FILE) && refused.contains("not a database"),
+            refused.contains(FILE)
+                && refused.contains("not a database; it must be a file that Selvedge wrote"),
             "{refused}"
         );
         let dir = tempfile::tempdir().expect("a folder");

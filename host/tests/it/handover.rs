@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use selvedge::state::Database;
 
-use crate::client::read_next;
+use crate::client::{Client, read_next};
 use crate::far::server;
 use crate::generate::eventually;
+use crate::node::shared_state;
 use crate::service::{Service, listening, signal};
 use crate::sockets::config;
 
@@ -132,7 +134,7 @@ fn slow_model() -> (String, mpsc::Sender<()>) {
 /// Begins a streamed chat, and reads until its first word.
 fn begin_stream(address: SocketAddr) -> TcpStream {
     let body = r#"{"model":"slow","stream":true,"messages":[{"role":"user","content":"?"}]}"#;
-    let mut stream = crate::client::Client::new(address).begin("/v1/chat/completions", body);
+    let mut stream = Client::new(address).begin("/v1/chat/completions", body);
     let mut seen = Vec::new();
     while !String::from_utf8_lossy(&seen).contains("begun") {
         let mut byte = [0];
@@ -145,6 +147,11 @@ fn begin_stream(address: SocketAddr) -> TcpStream {
 /// Hands over from the process of this id: the id of the one that serves from then on.
 fn upgrade(node: &Service, id: u32) -> u32 {
     signal(id, Signal::USR2);
+    taken_over(node)
+}
+
+/// Waits until another process has taken over, and returns its id.
+fn taken_over(node: &Service) -> u32 {
     let told = node.told("MAINPID=");
     let next = told
         .trim()
@@ -192,10 +199,130 @@ fn five_upgrades_under_sixteen_connections_fail_no_request_and_a_stream_ends_who
     upgrade_under_load(16, 5);
 }
 
+mod deep_handover {
+    use super::upgrade_under_load;
+
+    #[test]
+    #[ignore = "deep: handover"]
+    fn twenty_upgrades_under_sixty_four_connections_fail_no_request_and_a_stream_ends_whole() {
+        upgrade_under_load(64, 20);
+    }
+}
+
+/// Statuses of `/readyz` over one connection, asked for until the node closes it.
+fn probe(mut stream: TcpStream) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    loop {
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nhost: test\r\n\r\n")
+            .expect("sent");
+        let answer = read_next(&mut stream);
+        statuses.push(answer.status);
+        if answer.header("connection") == Some("close") {
+            return statuses;
+        }
+    }
+}
+
 #[test]
-#[ignore = "twenty upgrades take a minute: a deep run does them"]
-fn twenty_upgrades_under_sixty_four_connections_fail_no_request_and_a_stream_ends_whole() {
-    upgrade_under_load(64, 20);
+fn a_prober_that_keeps_its_connection_over_an_upgrade_hears_of_no_end() {
+    let (socket, address) = listening();
+    let node = Service::start(
+        &config("listen = \"127.0.0.1:1\"", ""),
+        vec![("http", socket)],
+        &[],
+    );
+    node.told("READY=1");
+    let stream = Client::new(address).connect();
+    let prober = std::thread::Builder::new().spawn(|| probe(stream));
+    let next = upgrade(&node, node.id());
+    let statuses = prober.expect("a thread").join().expect("no panic");
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    signal(next, Signal::TERM);
+    node.told("STOPPING=1");
+}
+
+#[test]
+fn a_reload_that_is_asked_for_during_an_upgrade_is_done_by_the_new_process() {
+    let node = Service::start(&config("listen = \"127.0.0.1:0\"", ""), Vec::new(), &[]);
+    node.told("READY=1");
+    let id = node.id();
+    // The new process waits for its configuration while the old one is asked to read it again.
+    node.while_read(|| signal(id, Signal::USR2), || signal(id, Signal::HUP));
+    let next = taken_over(&node);
+    node.told("RELOADING=1");
+    assert!(node.told("READY=1").contains("was read again"));
+    eventually("what the old one says", || {
+        node.log().contains(&format!("passed on to process {next}"))
+    });
+    signal(next, Signal::TERM);
+    node.told("STOPPING=1");
+}
+
+/// Asks a node for an upgrade that it refuses, and returns what its log says of the reason.
+fn refusal(node: &Service) -> String {
+    signal(node.id(), Signal::USR2);
+    let told = "the new process refuses to serve";
+    eventually("the reason", || {
+        node.log()
+            .split_once(told)
+            .is_some_and(|(_, reason)| reason.contains('\n'))
+    });
+    let log = node.log();
+    assert!(log.contains("the node is not handed over, and goes on"), "{log}");
+    let (_, reason) = log.split_once(told).expect("told");
+    reason.to_owned()
+}
+
+#[test]
+fn a_new_process_with_a_broken_endpoint_does_not_take_over_and_both_say_why() {
+    let (socket, address) = listening();
+    let text = config("listen = \"127.0.0.1:1\"", "");
+    let node = Service::start(&text, vec![("http", socket)], &[]);
+    node.told("READY=1");
+    let broken = format!("{text}[models.gone]\npath = \"/nowhere\"\n[endpoints.gone]\nmodel = \"gone\"\n");
+    std::fs::write(node.file(), broken).expect("written");
+    let reason = refusal(&node);
+    assert!(reason.contains("nowhere"), "{reason}");
+    let log = node.log();
+    assert!(log.contains("an endpoint is not available"), "the new one: {log}");
+    assert_eq!(Client::new(address).post("/classify", ASK).status, 200);
+    std::fs::write(node.file(), text).expect("written");
+    let next = upgrade(&node, node.id());
+    assert_eq!(Client::new(address).post("/classify", ASK).status, 200);
+    signal(next, Signal::TERM);
+    node.told("STOPPING=1");
+}
+
+#[test]
+fn an_upgrade_that_would_change_the_schema_of_the_state_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (socket, address) = listening();
+    let text = config("listen = \"127.0.0.1:1\"", "");
+    let text = text.replace(&*shared_state().to_string_lossy(), &dir.path().to_string_lossy());
+    let node = Service::start(&text, vec![("http", socket)], &[]);
+    node.told("READY=1");
+    // As a node of the version before would have it.
+    let database = Database::open(dir.path()).expect("opened");
+    let before = database.run_blocking(|connection| {
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        connection.pragma_update(None, "user_version", version - 1)?;
+        Ok(version - 1)
+    });
+    let before = before.expect("set");
+    let reason = refusal(&node);
+    assert!(
+        reason.contains(&format!("from {before} to")) && reason.contains("restart"),
+        "{reason}"
+    );
+    let after = database.run_blocking(|connection| {
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+    });
+    assert_eq!(after.expect("told"), before);
+    assert!(!dir.path().join(format!("selvedge-v{before}.db")).exists());
+    assert_eq!(Client::new(address).post("/classify", ASK).status, 200);
+    signal(node.id(), Signal::TERM);
+    node.told("STOPPING=1");
 }
 
 #[test]
@@ -218,7 +345,7 @@ fn a_new_process_that_fails_leaves_the_node_as_it_is_and_a_later_one_takes_over(
         .trim()
         .parse()
         .expect("an address");
-    let client = crate::client::Client::new(address);
+    let client = Client::new(address);
     std::fs::write(node.file(), "[server]\nlisten = 7\n").expect("written");
     signal(node.id(), Signal::USR2);
     eventually("the reason", || {

@@ -91,6 +91,23 @@ impl Service {
         }
     }
 
+    /// Has the configuration read by what `begin` does, and does something else while whoever reads it waits.
+    pub(crate) fn while_read(&self, begin: impl FnOnce(), meanwhile: impl FnOnce()) {
+        let text = std::fs::read(self.file()).expect("its configuration");
+        let copy = self.dir.path().join("node.toml.new");
+        std::fs::write(&copy, &text).expect("written");
+        std::fs::remove_file(self.file()).expect("removed");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, self.file(), mode).expect("a pipe");
+        begin();
+        // Opened once somebody reads, who waits for what is written.
+        let pipe = std::fs::File::options().write(true).open(self.file());
+        let mut pipe = pipe.expect("opened");
+        meanwhile();
+        std::fs::rename(&copy, self.file()).expect("as before");
+        pipe.write_all(&text).expect("written");
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -150,6 +167,25 @@ fn systemd_hears_that_a_node_serves_and_lives_and_reloads_and_ends() {
     assert!(node.told("READY=1").contains("refused"), "it serves on as before");
     signal(node.id(), Signal::TERM);
     node.told("STOPPING=1");
+    assert!(node.wait().success());
+}
+
+#[test]
+fn a_reload_that_is_asked_for_during_the_start_or_another_reload_is_done_afterwards() {
+    let config = config("listen = \"127.0.0.1:0\"", "");
+    let mut node = Service::start(&config, Vec::new(), &[]);
+    let id = node.id();
+    node.told("STATUS=starting");
+    signal(id, Signal::HUP);
+    assert!(node.told("READY=1").contains("STATUS=serving 1 endpoints"));
+    node.told("RELOADING=1");
+    assert!(node.told("READY=1").contains("was read again"));
+    node.while_read(|| signal(id, Signal::HUP), || signal(id, Signal::HUP));
+    for _ in 0..2 {
+        node.told("RELOADING=1");
+        assert!(node.told("READY=1").contains("was read again"));
+    }
+    signal(id, Signal::TERM);
     assert!(node.wait().success());
 }
 
