@@ -1,15 +1,18 @@
 //! Socket files that a node listens on, and proxies that say where a connection comes from.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::client::{Client, head};
 use crate::generate::eventually;
 use crate::host::{TestHost, root, run};
+use crate::service::{Service, signal};
 
 /// A node of one model, with these lines in `[server]` and these sections besides.
 pub(crate) fn config(server: &str, extra: &str) -> String {
@@ -59,7 +62,7 @@ fn both(path: &Path) -> String {
 #[test]
 fn a_socket_file_serves_beside_an_address_and_goes_with_the_node() {
     let (_dir, path, admin) = places();
-    drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+    drop(UnixListener::bind(&path).expect("bound"));
     let server = format!("{}\nunix_socket = {{ mode = \"0640\" }}", both(&path));
     let operators = format!("[admin]\nlisten = \"unix:{}\"\n", admin.display());
     let host = TestHost::start(&config(&server, &operators));
@@ -105,6 +108,36 @@ fn a_socket_of_another_process_is_left_to_it_and_named() {
     assert!(error.contains(&named), "{error}");
     assert_eq!(ask(&path, ("x-request-id", "1")).0, 200);
     drop(host);
+}
+
+#[test]
+fn a_node_that_does_not_start_leaves_no_socket_file() {
+    let (dir, path, _) = places();
+    let file = dir.path().join("node.toml");
+    let starts = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        let (code, _, error) = run(&["serve", "--config", &file.to_string_lossy()]);
+        assert!(!path.exists(), "{error}");
+        (code, error)
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound");
+    let listen = format!("listen = [\"unix:{}\", \"{address}\"]", path.display());
+    let (code, error) = starts(&config(&listen, ""));
+    assert!(code == 1 && error.contains("cannot listen on"), "{code}: {error}");
+    let listen = format!("listen = \"unix:{}\"", path.display());
+    let (code, error) = starts(&config(&listen, "").replace("/models/spam\"", "/models/nothing\""));
+    assert!(code == 3 && error.contains("models/nothing"), "{code}: {error}");
+    // Whoever signs tokens is waited for, and says nothing.
+    let auth = format!(
+        "[auth]\nmode = \"jwt\"\njwt = {{ jwks = \"http://{address}/keys\", issuer = \"us\", audience = \"us\" }}\n"
+    );
+    let mut node = Service::start(&config(&listen, &auth), Vec::new(), &[]);
+    eventually("its file", || path.exists());
+    signal(node.id(), Signal::TERM);
+    assert!(node.wait().success());
+    assert!(!path.exists(), "{}", node.log());
+    drop(taken);
 }
 
 #[test]
