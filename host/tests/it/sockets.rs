@@ -286,3 +286,11 @@ fn a_connection_of_a_proxy_without_a_header_is_closed_and_counted_and_this_machi
         "a stranger's header is not believed: {forged}"
     );
 }
+
+/// Process that a node hands over to, once it says so.
+pub(crate) fn successor(node: &Service) -> u32 {
+    let told = node.told("MAINPID=");
+    let id = told.trim().strip_prefix("MAINPID=");
+    let id = id.and_then(|id| id.parse().ok());
+    id.unwrap_or_else(|| panic!("{told}"))
+}
