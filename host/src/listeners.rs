@@ -7,28 +7,38 @@ use tokio::sync::Semaphore;
 
 use crate::activation::{ActivationError, ActivationListener, ActivationSocket};
 use crate::app::{App, StartError};
-use crate::config::{Address, AuthMode, Config, Network, UnixSocket};
+use crate::config::{Address, AuthMode, Config, UnixSocket};
 use crate::http::handle::Side;
 use crate::http::listener::{self, Gate, Listener};
 use crate::http::tls::Tls;
+use crate::shutdown::Shutdown;
 
-/// The listeners of both sides.
+/// The listeners of both sides. The files that go with them are removed when this is dropped, unless the node was handed over.
 pub struct Listeners {
-    bound: Vec<Bound>,
+    bindings: Vec<Binding>,
     /// Listeners that tasks accept on, for as long as they do.
     accepting: Vec<(Side, Weak<Listener>)>,
-    /// Places for connections, by side.
-    slots: [Arc<Semaphore>; 2],
-    slots_len: u32,
+    /// The end of the node; none before there is a task that accepts.
+    shutdown: Option<Shutdown>,
+    slots: Slots,
 }
 
-struct Bound {
+/// An address that is listened on.
+struct Binding {
     side: Side,
     address: Address,
     /// True if the socket was passed to this process, and so outlives it.
     passed: bool,
     /// None once a task accepts on it.
     listener: Option<Listener>,
+}
+
+/// Places for connections. Each side has its own: callers must not keep operators out.
+struct Slots {
+    public: Arc<Semaphore>,
+    admin: Arc<Semaphore>,
+    /// Places of each side.
+    len: u32,
 }
 
 /// Certificates of both sides.
@@ -48,11 +58,11 @@ impl Listeners {
     pub fn open(config: &Config, passed: Vec<ActivationSocket>) -> Result<Self, StartError> {
         let server = &config.server.listen.0;
         let admin = config.admin.as_ref().map(|admin| &admin.listen.0[..]);
-        let mut bound = Vec::new();
+        let mut bindings = Vec::new();
         for socket in passed {
             let side = socket.side(server, admin)?;
             check_passed(config, side, &socket.address)?;
-            bound.push(Bound::passed(side, socket)?);
+            bindings.push(Binding::passed(side, socket)?);
         }
         let files = [
             (Side::Public, Some(&server[..]), &config.server.unix_socket),
@@ -64,77 +74,67 @@ impl Listeners {
         ];
         for (side, addresses, files) in files {
             let addresses = addresses.unwrap_or_default();
-            if bound.iter().any(|bound| bound.side == side) {
-                tell_unbound(side, addresses, &bound);
+            if bindings.iter().any(|binding| binding.side == side) {
+                tell_unbound(side, addresses, &bindings);
                 continue;
             }
             let files = files.clone().unwrap_or_default();
             for address in addresses {
-                bound.push(Bound::own(side, address, &files)?);
+                bindings.push(Binding::own(side, address, &files)?);
             }
         }
-        let places = config.server.connections_max;
         Ok(Self {
-            bound,
+            bindings,
             accepting: Vec::new(),
-            slots: [(); 2].map(|()| Arc::new(Semaphore::new(places))),
-            slots_len: u32::try_from(places).unwrap_or(u32::MAX),
+            shutdown: None,
+            slots: Slots::new(config.server.connections_max),
         })
     }
 
     /// The addresses of a side; a port 0 has become a real one.
     #[must_use]
     pub fn addresses(&self, side: Side) -> Vec<Address> {
-        let of_side = self.bound.iter().filter(|bound| bound.side == side);
-        of_side.map(|bound| bound.address.clone()).collect()
+        let of_side = self.bindings.iter().filter(|binding| binding.side == side);
+        of_side.map(|binding| binding.address.clone()).collect()
     }
 
     /// Returns true if a socket was passed. Such a socket outlives this process: connections that come while no process runs wait.
     #[must_use]
     pub fn are_passed(&self) -> bool {
-        self.bound.iter().any(|bound| bound.passed)
+        self.bindings.iter().any(|binding| binding.passed)
     }
 
     /// Addresses that were passed and that other machines reach, each with the key of its side.
     #[must_use]
     pub fn far(&self) -> Vec<(&'static str, Address)> {
-        let far = |bound: &&Bound| bound.passed && !bound.address.is_local();
-        let far = self.bound.iter().filter(far);
-        far.map(|bound| (key(bound.side), bound.address.clone()))
+        let far = |binding: &&Binding| binding.passed && !binding.address.is_local();
+        let far = self.bindings.iter().filter(far);
+        far.map(|binding| (key(binding.side), binding.address.clone()))
             .collect()
     }
 
     /// Begins to accept.
     pub fn accept(&mut self, app: &Arc<App>, certificates: &Certificates<'_>) {
         let config = app.config();
-        let admin = config.admin.as_ref();
-        for bound in &mut self.bound {
-            let Some(listener) = bound.listener.take() else {
+        let proxies_of = |side: Side| match (side, &config.admin) {
+            (Side::Public, _) => config.server.proxy_protocol.clone(),
+            (Side::Admin, Some(admin)) => admin.proxy_protocol.clone(),
+            (Side::Admin, None) => Vec::new(),
+        };
+        self.shutdown = Some(app.shutdown().clone());
+        for binding in &mut self.bindings {
+            let Some(listener) = binding.listener.take() else {
                 continue;
             };
-            let (tls, proxies, slots): (_, Arc<[Network]>, _) = match bound.side {
-                Side::Public => (
-                    certificates.public,
-                    config.server.proxy_protocol.clone().into(),
-                    &self.slots[0],
-                ),
-                Side::Admin => (
-                    certificates.admin,
-                    admin
-                        .map(|admin| admin.proxy_protocol.clone())
-                        .unwrap_or_default()
-                        .into(),
-                    &self.slots[1],
-                ),
-            };
+            let side = binding.side;
             let gate = Gate {
-                side: bound.side,
-                tls: tls.cloned(),
-                proxies,
-                slots: Arc::clone(slots),
+                side,
+                tls: certificates.of(side).cloned(),
+                proxies: proxies_of(side).into(),
+                slots: Arc::clone(self.slots.of(side)),
             };
             let listener = Arc::new(listener);
-            self.accepting.push((bound.side, Arc::downgrade(&listener)));
+            self.accepting.push((side, Arc::downgrade(&listener)));
             app.shutdown()
                 .spawn(listener::serve(listener, gate, Arc::clone(app)));
         }
@@ -155,14 +155,57 @@ impl Listeners {
 
     /// Waits until there is no connection.
     pub async fn quiet(&self) {
-        for slots in &self.slots {
-            // The semaphore is never closed.
-            drop(slots.acquire_many(self.slots_len).await);
+        self.slots.free().await;
+    }
+}
+
+impl Drop for Listeners {
+    /// Removes the files of tasks that still accept: if the node ends while it starts, the process does not wait for them.
+    fn drop(&mut self) {
+        let Some(shutdown) = &self.shutdown else { return };
+        for (_, listener) in &self.accepting {
+            if let Some(listener) = listener.upgrade() {
+                listener.end(shutdown);
+            }
         }
     }
 }
 
-impl Bound {
+impl Certificates<'_> {
+    fn of(&self, side: Side) -> Option<&Arc<Tls>> {
+        match side {
+            Side::Public => self.public,
+            Side::Admin => self.admin,
+        }
+    }
+}
+
+impl Slots {
+    fn new(len: usize) -> Self {
+        Self {
+            public: Arc::new(Semaphore::new(len)),
+            admin: Arc::new(Semaphore::new(len)),
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn of(&self, side: Side) -> &Arc<Semaphore> {
+        match side {
+            Side::Public => &self.public,
+            Side::Admin => &self.admin,
+        }
+    }
+
+    /// Waits until nobody has a place.
+    async fn free(&self) {
+        for places in [&self.public, &self.admin] {
+            // The semaphore is never closed.
+            drop(places.acquire_many(self.len).await);
+        }
+    }
+}
+
+impl Binding {
     fn passed(side: Side, socket: ActivationSocket) -> Result<Self, StartError> {
         let listener = match socket.listener {
             ActivationListener::Tcp(listener) => Listener::from_tcp(listener),
@@ -225,9 +268,9 @@ fn check_passed(config: &Config, side: Side, address: &Address) -> Result<(), Ac
 }
 
 /// Says which addresses are not listened on, since the side's sockets were passed.
-fn tell_unbound(side: Side, addresses: &[Address], bound: &[Bound]) {
+fn tell_unbound(side: Side, addresses: &[Address], bindings: &[Binding]) {
     let any_port = |address: &Address| matches!(address, Address::Tcp(address) if address.port() == 0);
-    let passed = |address: &Address| bound.iter().any(|bound| bound.address == *address);
+    let passed = |address: &Address| bindings.iter().any(|binding| binding.address == *address);
     for address in addresses {
         if !any_port(address) && !passed(address) {
             tracing::warn!(

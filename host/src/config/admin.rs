@@ -14,7 +14,7 @@ pub struct Admin {
     pub listen: Addresses,
     /// Permissions of the socket files among them. Default: mode 0660, the group of the process.
     pub unix_socket: Option<UnixSocket>,
-    /// Peers whose connections begin with a header of the PROXY protocol, as networks, or `"unix"`. Default: none.
+    /// Peers whose connections begin with a header of the PROXY protocol, as of [`Server`](super::Server). Default: none.
     #[serde(default)]
     pub proxy_protocol: Vec<Network>,
     /// TLS of this listener. Default: none, also where `server.tls` is there.

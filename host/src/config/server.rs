@@ -18,7 +18,8 @@ pub struct Server {
     pub listen: Addresses,
     /// Permissions of the socket files among them. Default: mode 0660, the group of the process.
     pub unix_socket: Option<UnixSocket>,
-    /// Peers whose connections begin with a header of the PROXY protocol, as networks, or `"unix"`. Default: none.
+    /// Peers whose connections begin with a header of the PROXY protocol, as networks, or `"unix"`. If there are networks, other
+    /// machines are refused; processes of this one need no header. Default: none.
     pub proxy_protocol: Vec<Network>,
     /// Bytes of a request's body at most; beyond: 413. Default 8 MiB.
     pub body_size_max: Size,

@@ -227,13 +227,13 @@ pub async fn serve(mut stream: Stream, peer: Peer, gate: Gate, app: Arc<App>) {
     // A client that dawdles over its handshake is as one that dawdles over a head.
     let time_max = app.config().server.header_timeout.0;
     let mut client = peer;
-    if peer.is_in(&gate.proxies) {
-        let taken = tokio::select! {
-            taken = proxy::take(&mut stream, peer, time_max) => taken,
+    if !gate.proxies.is_empty() {
+        let found = tokio::select! {
+            found = proxy::client(&mut stream, peer, &gate.proxies, time_max) => found,
             () = app.shutdown().draining() => return,
         };
-        match taken {
-            Ok(source) => client = source,
+        match found {
+            Ok(found) => client = found,
             Err(refusal) => return tracing::debug!(%peer, "a connection was closed: {refusal}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::tls::Tls;
 use crate::app::App;
 use crate::config::{Address, Network, UnixSocket};
 use crate::edge::Peer;
+use crate::shutdown::Shutdown;
 
 /// Connections that the kernel keeps until they are accepted.
 pub const BACKLOG: i32 = 1024;
@@ -27,9 +28,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A socket that listens.
 pub struct Listener {
-    socket: Socket,
-    /// The file that was made for it.
+    /// The file that was made for it. It is dropped first: while the socket is open, no other file can have its number.
     file: Option<SocketFile>,
+    socket: Socket,
 }
 
 enum Socket {
@@ -44,19 +45,14 @@ impl Listener {
     ///
     /// If the address is taken or is not one of this machine's, or the socket file cannot be made.
     pub fn bind(address: &Address, files: &UnixSocket) -> io::Result<Self> {
-        match address {
-            Address::Tcp(address) => Ok(Self {
-                socket: Socket::Tcp(bind(*address)?),
-                file: None,
-            }),
+        let (socket, file) = match address {
+            Address::Tcp(address) => (Socket::Tcp(bind(*address)?), None),
             Address::Unix(path) => {
                 let (listener, file) = SocketFile::bind(path, files)?;
-                Ok(Self {
-                    socket: Socket::Unix(UnixListener::from_std(listener)?),
-                    file: Some(file),
-                })
+                (Socket::Unix(UnixListener::from_std(listener)?), Some(file))
             }
-        }
+        };
+        Ok(Self { file, socket })
     }
 
     /// Takes over a network listener that another process made. Must be called on the executor.
@@ -67,7 +63,7 @@ impl Listener {
     pub fn from_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let socket = Socket::Tcp(TcpListener::from_std(listener)?);
-        Ok(Self { socket, file: None })
+        Ok(Self { file: None, socket })
     }
 
     /// Takes over a listener on a socket file that another process made. Must be called on the executor.
@@ -78,7 +74,7 @@ impl Listener {
     pub fn from_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let socket = Socket::Unix(UnixListener::from_std(listener)?);
-        Ok(Self { socket, file: None })
+        Ok(Self { file: None, socket })
     }
 
     /// The address that it is bound to; a port 0 has become a real one.
@@ -103,9 +99,15 @@ impl Listener {
     ///
     /// If there are too many open files.
     pub fn share(&self) -> io::Result<OwnedFd> {
-        match &self.socket {
-            Socket::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
-            Socket::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        self.socket.as_fd().try_clone_to_owned()
+    }
+
+    /// Removes the socket's file if it is this process's to remove, and no other process has the socket by now.
+    pub fn end(&self, shutdown: &Shutdown) {
+        match &self.file {
+            Some(file) if shutdown.is_handed_over() => file.leave(),
+            Some(file) => file.remove(),
+            None => {}
         }
     }
 
@@ -119,6 +121,15 @@ impl Listener {
                 let (stream, _) = listener.accept().await?;
                 Ok((stream.into(), Peer::Unix))
             }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }
@@ -139,7 +150,7 @@ pub struct Gate {
     pub side: Side,
     /// Where it speaks TLS.
     pub tls: Option<Arc<Tls>>,
-    /// Whose connections begin with a header of the PROXY protocol.
+    /// Peers whose connections begin with a header of the PROXY protocol.
     pub proxies: Arc<[Network]>,
     /// A place for each connection at once.
     pub slots: Arc<Semaphore>,
@@ -148,11 +159,7 @@ pub struct Gate {
 /// Accepts until the node retires.
 pub async fn serve(listener: Arc<Listener>, gate: Gate, app: Arc<App>) {
     accept(&listener, gate, &app).await;
-    if let Some(file) = &listener.file
-        && !app.shutdown().is_handed_over()
-    {
-        file.remove();
-    }
+    listener.end(app.shutdown());
 }
 
 async fn accept(listener: &Listener, gate: Gate, app: &Arc<App>) {

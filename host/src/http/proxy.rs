@@ -7,12 +7,25 @@ use metrics::counter;
 use proxy_header::{Error, ParseConfig, ProxyHeader};
 
 use super::stream::Stream;
+use crate::config::Network;
 use crate::edge::Peer;
 
-/// Bytes of a header at most: version 1 has 107, version 2 rarely more than 500, and more where a proxy adds its own fields.
-const HEADER_LEN_MAX: usize = 4096;
+/// Bytes of a header at most: 107 in version 1; in version 2 16 and as many as two bytes can count, most of them a proxy's own
+/// fields. Memory grows with what has come.
+const HEADER_LEN_MAX: usize = 16 + u16::MAX as usize;
 
-/// Reason for closing a connection that must begin with a header and does not.
+/// Demand on a connection before its first byte is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Demand {
+    /// None: it comes from its peer.
+    Nothing,
+    /// A header.
+    Header,
+    /// To come from a proxy, as it does not.
+    Proxy,
+}
+
+/// Reason for closing a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     /// It begins with something else.
@@ -24,6 +37,22 @@ pub(super) enum Refusal {
     /// It ended before its header did.
     #[error("it ended before its header of the PROXY protocol did")]
     Short,
+    /// Its peer is none of the proxies, and is of another machine.
+    #[error("it comes from none of the networks of `proxy_protocol`")]
+    Stranger,
+}
+
+impl Demand {
+    /// Demand on a connection of this peer. Somebody who gets round the balancer must not be served as if it had let them through;
+    /// processes of this machine may ask the node for its health.
+    fn on(peer: Peer, proxies: &[Network]) -> Self {
+        let is_closed = proxies.iter().any(|network| matches!(network, Network::Ip(_)));
+        match peer {
+            _ if peer.is_in(proxies) => Self::Header,
+            Peer::Ip(address) if is_closed && !address.to_canonical().is_loopback() => Self::Proxy,
+            Peer::Ip(_) | Peer::Unix => Self::Nothing,
+        }
+    }
 }
 
 impl Refusal {
@@ -33,23 +62,35 @@ impl Refusal {
             Self::Invalid => "invalid",
             Self::Late => "late",
             Self::Short => "short",
+            Self::Stranger => "stranger",
         }
     }
 }
 
-/// Takes the header off a connection and returns the peer that it names. If the header says so, as for a health check, that is the proxy
-/// itself.
+/// Returns the client of a connection: the peer itself, or the one that its header names, which is taken off. If the header says so,
+/// as for a health check, that is the proxy itself.
 ///
 /// # Errors
 ///
-/// If there is no valid header, or none within the time; the refusal is counted.
-pub(super) async fn take(stream: &mut Stream, peer: Peer, within: Duration) -> Result<Peer, Refusal> {
-    let taken = tokio::time::timeout(within, read(stream, peer)).await;
-    let taken = taken.unwrap_or(Err(Refusal::Late));
-    if let Err(refusal) = taken {
+/// If the peer must be a proxy and is none, or there is no valid header, or none within the time; the refusal is counted.
+pub(super) async fn client(
+    stream: &mut Stream,
+    peer: Peer,
+    proxies: &[Network],
+    within: Duration,
+) -> Result<Peer, Refusal> {
+    let found = match Demand::on(peer, proxies) {
+        Demand::Nothing => Ok(peer),
+        Demand::Header => {
+            let taken = tokio::time::timeout(within, read(stream, peer)).await;
+            taken.unwrap_or(Err(Refusal::Late))
+        }
+        Demand::Proxy => Err(Refusal::Stranger),
+    };
+    if let Err(refusal) = found {
         counter!("selvedge_proxy_protocol_refused_total", "reason" => refusal.name()).increment(1);
     }
-    taken
+    found
 }
 
 async fn read(stream: &mut Stream, peer: Peer) -> Result<Peer, Refusal> {
@@ -71,5 +112,37 @@ async fn read(stream: &mut Stream, peer: Peer) -> Result<Peer, Refusal> {
             Err(Error::BufferTooShort) if seen.len() < HEADER_LEN_MAX => before = seen.len(),
             Err(_) => return Err(Refusal::Invalid),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Demand, Peer};
+    use crate::config::Network;
+
+    #[test]
+    fn proxies_must_send_a_header_and_strangers_are_refused_and_this_machine_is_served() {
+        let network = |text: &str| text.parse::<Network>().expect("a network");
+        let proxies = ["10.0.0.0/8", "127.0.0.2/32"].map(network);
+        let ip = |text: &str| Peer::Ip(text.parse().expect("an address"));
+        let cases = [
+            ("10.1.2.3", Demand::Header),
+            ("::ffff:10.1.2.3", Demand::Header),
+            ("127.0.0.2", Demand::Header),
+            ("127.0.0.1", Demand::Nothing),
+            ("::ffff:127.0.0.1", Demand::Nothing),
+            ("::1", Demand::Nothing),
+            ("192.0.2.7", Demand::Proxy),
+            ("2001:db8::7", Demand::Proxy),
+        ];
+        for (address, demand) in cases {
+            assert_eq!(Demand::on(ip(address), &proxies), demand, "{address}");
+            assert_eq!(Demand::on(ip(address), &[]), Demand::Nothing, "{address}");
+        }
+        assert_eq!(Demand::on(Peer::Unix, &proxies), Demand::Nothing);
+        // Addresses of the network are not closed by a rule for socket files.
+        let files = [Network::Unix];
+        assert_eq!(Demand::on(Peer::Unix, &files), Demand::Header);
+        assert_eq!(Demand::on(ip("192.0.2.7"), &files), Demand::Nothing);
     }
 }

@@ -157,7 +157,7 @@ const COUNTERS: [(&str, &str); 14] = [
     ),
     (
         "selvedge_proxy_protocol_refused_total",
-        "Connections that were closed since they must begin with a header of the PROXY protocol, by reason: invalid, late, short",
+        "Connections that `proxy_protocol` does not let in, by reason: invalid, late, short, stranger",
     ),
 ];
 

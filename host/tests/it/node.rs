@@ -16,6 +16,22 @@ pub(crate) const EMBED: &str = "embed";
 /// The demo's `POST /assistant`: SmolLM2 before a stream plugin.
 pub(crate) const ASSISTANT: &str = "assistant";
 
+/// Endpoints of the spam classifier without a template, which answer at once: `plain` without plugins, and `scores`, whose requests are
+/// of this schema, an inline table of TOML.
+pub(crate) fn plain_and_scores(schema: &str) -> String {
+    format!(
+        r#"
+[endpoints.plain]
+path = "/plain"
+model = "spam"
+[endpoints.scores]
+path = "/scores"
+model = "spam"
+plugins = [{{ use = "json-schema", config = {{ schema = {schema} }} }}, {{ use = "label", config = {{ scores = true }} }}]
+"#
+    )
+}
+
 /// Sections whose entries have names that endpoints, models and plugins refer to.
 const NAMED: [&str; 3] = ["models", "plugins", "endpoints"];
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::host::{demo, root, run};
-use crate::node::{ASSISTANT, CLASSIFY, EMBED, NodeConfig};
+use crate::node::{ASSISTANT, CLASSIFY, EMBED, NodeConfig, plain_and_scores};
 use crate::open_inference;
 use crate::python_clients::python;
 
@@ -34,33 +34,25 @@ fn the_document_of_tensors_is_true_too() {
 #[test]
 fn the_document_of_labels_texts_and_unknown_plugins_is_true_too() {
     let schema = r##"{ type = "object", required = ["text"], properties = { text = { "$ref" = "#/$defs/text" } }, "$defs" = { text = { type = "string", minLength = 1 } } }"##;
-    let more = format!(
-        r#"
-[endpoints.plain]
-path = "/plain"
-model = "spam"
-[endpoints.scores]
-path = "/scores"
-model = "spam"
-plugins = [{{ use = "json-schema", config = {{ schema = {schema} }} }}, {{ use = "label", config = {{ scores = true }} }}]
+    let more = r#"
 [endpoints.template]
 path = "/deep/template"
 model = "spam"
-plugins = [{{ use = "prompt-template", config = {{ template = "{{{{ title }}}} {{{{ text }}}}" }} }}]
+plugins = [{ use = "prompt-template", config = { template = "{{ title }} {{ text }}" } }]
 [endpoints.extract]
 path = "/extract"
 model = "smollm2"
-plugins = [{{ use = "json-extract", config = {{ on_failure = "pass" }} }}]
+plugins = [{ use = "json-extract", config = { on_failure = "pass" } }]
 [endpoints.unknown]
 path = "/unknown"
 model = "spam"
-plugins = [{{ use = "hostile", config = {{}} }}]
-"#,
-    );
+plugins = [{ use = "hostile", config = {} }]
+"#;
     let host = NodeConfig::of(&[])
         .with_plugin("json-extract")
         .with_plugin("hostile")
-        .with(&more)
+        .with(&plain_and_scores(schema))
+        .with(more)
         .start();
     let document = host.client().get("/openapi.json").json();
     let request = &document["components"]["schemas"]["scores.body"];

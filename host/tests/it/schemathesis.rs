@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::generate::eventually;
 use crate::host::{TestHost, run};
-use crate::node::{CLASSIFY, EMBED, NodeConfig};
+use crate::node::{CLASSIFY, EMBED, NodeConfig, plain_and_scores};
 use crate::python_clients::python;
 use crate::uploads;
 
@@ -22,18 +22,11 @@ const WHOLE: &str = "examples,coverage,fuzzing";
 const KEYS: &str = "[auth]\nmode = \"keys\"\nfailures = { requests = 1000000, per = \"1m\" }\n";
 
 /// Endpoints that answer at once, so that many requests take little time.
-const SCORES: &str = r#"
-[endpoints.plain]
-path = "/plain"
-model = "spam"
-[endpoints.scores]
-path = "/scores"
-model = "spam"
-plugins = [
-  { use = "json-schema", config = { schema = { type = "object", required = ["text"], additionalProperties = false, properties = { text = { type = "string", minLength = 1, maxLength = 200 } } } } },
-  { use = "label", config = { scores = true } },
-]
-"#;
+fn scores() -> String {
+    plain_and_scores(
+        r#"{ type = "object", required = ["text"], additionalProperties = false, properties = { text = { type = "string", minLength = 1, maxLength = 200 } } }"#,
+    )
+}
 
 /// An endpoint that generates. In every dialect, its validator keeps prompts and answers short, and refuses requests for a schema, since
 /// an answer cannot be held to every schema.
@@ -80,7 +73,7 @@ fn finds_nothing(host: &TestHost, arguments: &[&str]) {
 
 #[test]
 fn a_node_with_keys_forms_and_generation_answers_as_its_document_tells() {
-    let config = forms(&[CLASSIFY, EMBED]).with(SCORES).with(&short());
+    let config = forms(&[CLASSIFY, EMBED]).with(&scores()).with(&short());
     let host = config.with(KEYS).start();
     let key = key(&host);
     finds_nothing(&host, &[SOME, "2", ".", &key]);
@@ -89,20 +82,23 @@ fn a_node_with_keys_forms_and_generation_answers_as_its_document_tells() {
 }
 
 mod deep_schemathesis {
-    use super::{KEYS, SCORES, WHOLE, finds_nothing, forms, key, short};
+    use super::{KEYS, WHOLE, finds_nothing, forms, key, scores, short};
     use crate::node::{CLASSIFY, EMBED, NodeConfig};
 
     #[test]
     #[ignore = "deep: schemathesis"]
     fn finds_no_server_error_and_no_answer_that_the_document_does_not_tell() {
-        let host = NodeConfig::of(&[CLASSIFY, EMBED]).with(SCORES).start();
+        let host = NodeConfig::of(&[CLASSIFY, EMBED]).with(&scores()).start();
         finds_nothing(&host, &[WHOLE, "12"]);
     }
 
     #[test]
     #[ignore = "deep: schemathesis"]
     fn finds_none_where_callers_must_have_keys_and_nobody_is_let_in_without() {
-        let host = NodeConfig::of(&[CLASSIFY, EMBED]).with(SCORES).with(KEYS).start();
+        let host = NodeConfig::of(&[CLASSIFY, EMBED])
+            .with(&scores())
+            .with(KEYS)
+            .start();
         let paths = "^/(classify|scores|v1/embeddings|v1/models|v2/models|api/tags)";
         finds_nothing(&host, &[WHOLE, "4", paths, &key(&host)]);
     }

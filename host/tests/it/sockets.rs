@@ -1,15 +1,18 @@
 //! Socket files that a node listens on, and proxies that say where a connection comes from.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::client::{Client, head};
 use crate::generate::eventually;
 use crate::host::{TestHost, root, run};
+use crate::service::{Service, signal};
 
 /// A node of one model, with these lines in `[server]` and these sections besides.
 pub(crate) fn config(server: &str, extra: &str) -> String {
@@ -59,7 +62,7 @@ fn both(path: &Path) -> String {
 #[test]
 fn a_socket_file_serves_beside_an_address_and_goes_with_the_node() {
     let (_dir, path, admin) = places();
-    drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+    drop(UnixListener::bind(&path).expect("bound"));
     let server = format!("{}\nunix_socket = {{ mode = \"0640\" }}", both(&path));
     let operators = format!("[admin]\nlisten = \"unix:{}\"\n", admin.display());
     let host = TestHost::start(&config(&server, &operators));
@@ -108,6 +111,36 @@ fn a_socket_of_another_process_is_left_to_it_and_named() {
 }
 
 #[test]
+fn a_node_that_does_not_start_leaves_no_socket_file() {
+    let (dir, path, _) = places();
+    let file = dir.path().join("node.toml");
+    let starts = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        let (code, _, error) = run(&["serve", "--config", &file.to_string_lossy()]);
+        assert!(!path.exists(), "{error}");
+        (code, error)
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound");
+    let listen = format!("listen = [\"unix:{}\", \"{address}\"]", path.display());
+    let (code, error) = starts(&config(&listen, ""));
+    assert!(code == 1 && error.contains("cannot listen on"), "{code}: {error}");
+    let listen = format!("listen = \"unix:{}\"", path.display());
+    let (code, error) = starts(&config(&listen, "").replace("/models/spam\"", "/models/nothing\""));
+    assert!(code == 3 && error.contains("models/nothing"), "{code}: {error}");
+    // Whoever signs tokens is waited for, and says nothing.
+    let auth = format!(
+        "[auth]\nmode = \"jwt\"\njwt = {{ jwks = \"http://{address}/keys\", issuer = \"us\", audience = \"us\" }}\n"
+    );
+    let mut node = Service::start(&config(&listen, &auth), Vec::new(), &[]);
+    eventually("its file", || path.exists());
+    signal(node.id(), Signal::TERM);
+    assert!(node.wait().success());
+    assert!(!path.exists(), "{}", node.log());
+    drop(taken);
+}
+
+#[test]
 fn callers_of_a_socket_file_are_as_one_address_but_where_it_is_a_proxys() {
     const LIMIT: &str = "[limits]\naddress = { requests = 1, per = \"1h\" }\n";
     let ask_as = |path: &Path, address| ask(path, ("x-forwarded-for", address)).0;
@@ -130,28 +163,53 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x09\x7f\0\0\x
 /// One of version 2 for what the proxy asks itself.
 const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-/// Answer to a request on a connection that begins with these bytes.
-fn behind(client: &Client, bytes: &[u8], id: &str) -> String {
-    let mut stream = client.connect();
+/// A header of version 2 as `V2`, with a field of this many bytes that says nothing.
+fn v2_with_field(len: u16) -> Vec<u8> {
+    let mut header = V2[..14].to_vec();
+    // Addresses and ports, and the field with its kind and length.
+    header.extend((12 + 3 + len).to_be_bytes());
+    header.extend(&V2[16..]);
+    header.push(4);
+    header.extend(len.to_be_bytes());
+    header.extend(vec![0_u8; usize::from(len)]);
+    header
+}
+
+/// A request to `/classify`.
+fn request(id: &str) -> Vec<u8> {
     let headers = [("content-type", "application/json"), ("x-request-id", id)];
-    let request = [
-        bytes,
-        &head("POST", "/classify", &headers, ASK.len()),
-        ASK.as_bytes(),
-    ]
-    .concat();
+    [&head("POST", "/classify", &headers, ASK.len()), ASK.as_bytes()].concat()
+}
+
+/// All that is answered to these bytes; nothing if the host closes the connection.
+fn answer(mut stream: impl Read + Write, bytes: &[u8]) -> String {
     // The host may have closed it.
-    stream.write_all(&request).ok();
+    stream.write_all(bytes).ok();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok();
     String::from_utf8(answer).expect("text")
+}
+
+/// Answer to a request on a connection that begins with these bytes.
+fn behind(client: &Client, bytes: &[u8], id: &str) -> String {
+    answer(client.connect(), &[bytes, &request(id)].concat())
+}
+
+/// Checks that the access log has a request as from an address.
+fn came_from(host: &TestHost, id: &str, address: &str) {
+    let id = format!("id={id} ");
+    eventually("the access log", || host.log().contains(&id));
+    let log = host.log();
+    let line = log.lines().find(|line| line.contains(&id)).expect("told");
+    assert!(line.contains(&format!("address={address} ")), "{log}");
 }
 
 #[test]
 fn a_connection_comes_from_where_the_header_of_its_proxy_says() {
     let server = "listen = \"127.0.0.1:0\"\nproxy_protocol = [\"127.0.0.0/8\"]";
     let host = TestHost::start(&config(server, ""));
-    let cases: [(&[u8], &str, &str); 4] = [
+    let longest = v2_with_field(u16::MAX - 12 - 3);
+    let cases: [(&[u8], &str, &str); 5] = [
         (
             b"PROXY TCP4 198.51.100.7 127.0.0.1 1234 80\r\n",
             "first",
@@ -160,22 +218,41 @@ fn a_connection_comes_from_where_the_header_of_its_proxy_says() {
         (b"PROXY TCP6 2001:db8::7 ::1 1234 80\r\n", "second", "2001:db8::7"),
         (V2, "third", "198.51.100.9"),
         (V2_LOCAL, "fourth", "127.0.0.1"),
+        (&longest, "fifth", "198.51.100.9"),
     ];
     for (bytes, id, address) in cases {
         let answer = behind(&host.client(), bytes, id);
         assert!(answer.starts_with("HTTP/1.1 200"), "{id}: {answer}");
-        eventually("the access log", || host.log().contains(&format!("id={id} ")));
-        let log = host.log();
-        let line = log.lines().find(|line| line.contains(&format!("id={id} ")));
-        assert!(
-            line.expect("told").contains(&format!("address={address} ")),
-            "{log}"
-        );
+        came_from(&host, id, address);
     }
 }
 
 #[test]
-fn a_connection_of_a_proxy_without_a_header_is_closed_and_counted_and_others_need_none() {
+fn socket_files_and_the_operators_listener_ask_for_a_header_by_keys_of_their_own() {
+    let (_dir, path, _) = places();
+    let server = format!("{}\nproxy_protocol = [\"unix\"]", both(&path));
+    let operators = "[admin]\nlisten = \"127.0.0.1:0\"\nproxy_protocol = [\"127.0.0.0/8\"]\n";
+    let host = TestHost::start(&config(&server, operators));
+    assert_eq!(
+        host.client().post("/classify", ASK).status,
+        200,
+        "an address of the same side asks for none"
+    );
+    let connect = || UnixStream::connect(&path).expect("it listens");
+    assert_eq!(answer(connect(), &request("none")), "");
+    let told = answer(connect(), &[V2, &request("of-a-file")].concat());
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    came_from(&host, "of-a-file", "198.51.100.9");
+    let (operators, metrics) = (host.operators("http"), head("GET", "/metrics", &[], 0));
+    assert_eq!(answer(operators.connect(), &metrics), "");
+    let told = answer(operators.connect(), &[V2, &metrics].concat());
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    let counted = "selvedge_proxy_protocol_refused_total{reason=\"invalid\"} 2";
+    assert!(told.contains(counted), "{told}");
+}
+
+#[test]
+fn a_connection_of_a_proxy_without_a_header_is_closed_and_counted_and_this_machine_needs_none() {
     let server = "listen = \"127.0.0.1:0\"\nheader_timeout = \"1s\"\nproxy_protocol = [\"127.0.0.0/8\"]";
     let host = TestHost::start(&config(server, "[admin]\nlisten = \"127.0.0.1:0\"\n"));
     assert_eq!(behind(&host.client(), b"", "none"), "");
@@ -208,4 +285,12 @@ fn a_connection_of_a_proxy_without_a_header_is_closed_and_counted_and_others_nee
         !forged.starts_with("HTTP/1.1 200"),
         "a stranger's header is not believed: {forged}"
     );
+}
+
+/// Process that a node hands over to, once it says so.
+pub(crate) fn successor(node: &Service) -> u32 {
+    let told = node.told("MAINPID=");
+    let id = told.trim().strip_prefix("MAINPID=");
+    let id = id.and_then(|id| id.parse().ok());
+    id.unwrap_or_else(|| panic!("{told}"))
 }

@@ -1,6 +1,7 @@
 //! TLS: both versions of HTTP, certificates that change, clients that must have one, and those that say nothing.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::client::Client;
 use crate::edge::config;
+use crate::generate::eventually;
 use crate::host::TestHost;
+use crate::service::{Service, listening};
 
 /// An authority, and what it signs.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -59,18 +62,28 @@ impl Authority {
 
 /// A node with the files of a folder.
 fn start(dir: &Path, extra: &str) -> TestHost {
+    TestHost::start(&with_tls(dir, extra))
+}
+
+/// Its configuration.
+fn with_tls(dir: &Path, extra: &str) -> String {
     let files = format!(
         "tls = {{ cert = \"{0}/cert.pem\", key = \"{0}/key.pem\"{extra} }}\n[state]",
         dir.display()
     );
-    TestHost::start(&config("").replacen("[state]", &files, 1))
+    config("").replacen("[state]", &files, 1)
 }
 
 /// What the node answers to a request for `/healthz`, or why there is no answer.
 fn ask(to: &Client, client: &Arc<ClientConfig>, name: &'static str) -> Result<String, String> {
+    ask_on(to.connect(), client, name)
+}
+
+/// The same on a connection that was made.
+fn ask_on(socket: TcpStream, client: &Arc<ClientConfig>, name: &'static str) -> Result<String, String> {
     let name = ServerName::try_from(name).expect("a name");
     let connection = ClientConnection::new(Arc::clone(client), name).expect("a connection");
-    let mut stream = StreamOwned::new(connection, to.connect());
+    let mut stream = StreamOwned::new(connection, socket);
     let sent = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     sent.map_err(|error| error.to_string())?;
     let mut answer = String::new();
@@ -148,6 +161,47 @@ fn offers_http2_and_refuses_clients_without_the_certificate_it_asks_for() {
         connection.complete_io(&mut socket).expect("a handshake");
     }
     assert_eq!(connection.alpn_protocol(), Some(b"h2".as_slice()));
+}
+
+#[test]
+fn a_proxys_header_comes_before_the_handshake() {
+    let (dir, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
+    authority.write(dir.path(), "node.test");
+    let proxies = "proxy_protocol = [\"127.0.0.0/8\"]\n[state]";
+    let host = TestHost::start(&with_tls(dir.path(), "").replacen("[state]", proxies, 1));
+    let client = authority.client(None);
+    let mut socket = host.client().connect();
+    socket
+        .write_all(b"PROXY TCP4 198.51.100.7 127.0.0.1 1234 443\r\n")
+        .expect("sent");
+    let answer = ask_on(socket, &client, "node.test").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    eventually("the address of the header", || {
+        host.log().contains("address=198.51.100.7 ")
+    });
+    ask(&host.client(), &client, "node.test").expect_err("no header");
+}
+
+#[test]
+fn a_key_among_the_credentials_serves_tls_on_a_socket_that_was_passed() {
+    let (dir, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
+    authority.write(dir.path(), "node.test");
+    let credentials = dir.path().join("credentials");
+    std::fs::create_dir(&credentials).expect("made");
+    let key = dir.path().join("key.pem");
+    std::fs::rename(&key, credentials.join("tls.key")).expect("moved");
+    let text = with_tls(dir.path(), "").replace(&*key.to_string_lossy(), "${credential:tls.key}");
+    let (socket, address) = listening();
+    let folder = credentials.to_string_lossy();
+    let variables = [("CREDENTIALS_DIRECTORY", &*folder)];
+    let node = Service::start(&text, vec![("http", socket)], &variables);
+    node.told("READY=1");
+    let answer = ask(&Client::new(address), &authority.client(None), "node.test");
+    assert!(
+        answer.expect("an answer").starts_with("HTTP/1.1 200"),
+        "{}",
+        node.log()
+    );
 }
 
 #[test]

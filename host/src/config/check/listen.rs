@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::config::read::Sections;
-use crate::config::{Addresses, UnixSocket};
+use crate::config::{Address, Addresses, UnixSocket};
 
 /// Bytes of a socket file's path at most: the kernel has room for no more, with a zero behind it.
 const PATH_LEN_MAX: usize = 107;
@@ -18,6 +18,31 @@ pub(super) fn check(sections: &Sections, found: &mut Findings<'_>) {
     check_files("server", &server.listen, server.unix_socket.as_ref(), found);
     if let Some(admin) = &sections.admin {
         check_files("admin", &admin.listen, admin.unix_socket.as_ref(), found);
+    }
+    check_repeated(sections, found);
+}
+
+/// Reports an address that stands twice, on one side or on both. The second of two could not be bound; of ports 0 each is another.
+fn check_repeated(sections: &Sections, found: &mut Findings<'_>) {
+    let server = sections.server.listen.0.iter();
+    let admin = sections.admin.iter().flat_map(|admin| &admin.listen.0);
+    let named = server.map(|address| ("server.listen", address));
+    let named = named.chain(admin.map(|address| ("admin.listen", address)));
+    let is_fixed = |address: &Address| !matches!(address, Address::Tcp(address) if address.port() == 0);
+    let mut seen: Vec<(&'static str, &Address)> = Vec::new();
+    for (key, address) in named.filter(|(_, address)| is_fixed(address)) {
+        let twin = seen.iter().find(|(_, other)| *other == address);
+        match twin.map(|(other, _)| *other) {
+            None => seen.push((key, address)),
+            Some(other) if other == key => {
+                let message = format!("`{address}` stands here twice; leave one of them out");
+                found.add(key, message);
+            }
+            Some(other) => {
+                let message = format!("`{address}` is an address of `{other}` too; give one of them another");
+                found.add(key, message);
+            }
+        }
     }
 }
 

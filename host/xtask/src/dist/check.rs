@@ -175,10 +175,9 @@ fn purge(clean: &CleanRoot) -> Result<()> {
 
 /// `systemd-analyze verify` ends with success whatever it finds, so that only silence is a success.
 fn verify_unit(clean: &CleanRoot) -> Result<()> {
-    let said = clean.run(
-        User::Root,
-        &["systemd-analyze", "verify", "--man=no", "selvedge.service"],
-    )?;
+    let units = ["selvedge.service", "selvedge.socket"];
+    let verify = ["systemd-analyze", "verify", "--man=no"];
+    let said = clean.run(User::Root, &[&verify[..], &units].concat())?;
     ensure!(said.is_empty(), "systemd-analyze verify says: {said}");
     let unit = "/usr/lib/systemd/system/selvedge.service";
     let exposure = [

@@ -114,7 +114,7 @@ pub(super) fn system_config(dist: &Dist<'_>) -> Result<String> {
         .replace("\"../", "\"/usr/share/selvedge/"))
 }
 
-/// The unit and its user, for who unpacks the tree into `/usr/local`.
+/// The units and the service's user, for who unpacks the tree into `/usr/local`.
 fn lay_service(dist: &Dist<'_>, folder: &Path) -> Result<()> {
     let unit = fs::read_to_string(dist.root.join("host/packaging/selvedge.service"))?;
     let own = "ExecStart=/usr/bin/selvedge serve --config /etc/selvedge/selvedge.toml\n";
@@ -126,6 +126,10 @@ fn lay_service(dist: &Dist<'_>, folder: &Path) -> Result<()> {
     // Without a name, it serves /etc/selvedge/selvedge.toml where that is there, else the one that comes along.
     let unit = unit.replace(own, "ExecStart=/usr/local/bin/selvedge serve\n");
     fs::write(units.join("selvedge.service"), unit)?;
+    put(
+        &dist.root.join("host/packaging/selvedge.socket"),
+        &units.join("selvedge.socket"),
+    )?;
     put(
         &dist.root.join("host/packaging/selvedge.sysusers"),
         &folder.join("lib/sysusers.d/selvedge.conf"),
