@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::Semaphore;
 
-use crate::activation::{ActivationError, ActivationListener, ActivationSocket};
+use crate::activation::{ActivationError, ActivationListener, ActivationSocket, Maker, passed_name};
 use crate::app::{App, StartError};
 use crate::config::{Address, AuthMode, Config, UnixSocket};
 use crate::http::handle::Side;
@@ -16,8 +16,8 @@ use crate::shutdown::Shutdown;
 /// The listeners of both sides. The files that go with them are removed when this is dropped, unless the node was handed over.
 pub struct Listeners {
     bindings: Vec<Binding>,
-    /// Listeners that tasks accept on, for as long as they do.
-    accepting: Vec<(Side, Weak<Listener>)>,
+    /// Listeners that tasks accept on, for as long as they do, each with the name by which it is passed on.
+    accepting: Vec<(&'static str, Weak<Listener>)>,
     /// The end of the node; none before there is a task that accepts.
     shutdown: Option<Shutdown>,
     slots: Slots,
@@ -27,7 +27,8 @@ pub struct Listeners {
 struct Binding {
     side: Side,
     address: Address,
-    /// True if the socket was passed to this process, and so outlives it.
+    maker: Maker,
+    /// True if the socket was passed to this process.
     passed: bool,
     /// None once a task accepts on it.
     listener: Option<Listener>,
@@ -98,10 +99,13 @@ impl Listeners {
         of_side.map(|binding| binding.address.clone()).collect()
     }
 
-    /// Returns true if a socket was passed. Such a socket outlives this process: connections that come while no process runs wait.
+    /// Returns true if a supervisor passed a socket. Such a socket outlives this process: connections that come while no process runs
+    /// wait. One that a node made does not, also if it was handed over since.
     #[must_use]
     pub fn are_passed(&self) -> bool {
-        self.bindings.iter().any(|binding| binding.passed)
+        self.bindings
+            .iter()
+            .any(|binding| binding.maker == Maker::Supervisor)
     }
 
     /// Addresses that were passed and that other machines reach, each with the key of its side.
@@ -123,9 +127,12 @@ impl Listeners {
         };
         self.shutdown = Some(app.shutdown().clone());
         for binding in &mut self.bindings {
-            let Some(listener) = binding.listener.take() else {
+            let Some(mut listener) = binding.listener.take() else {
                 continue;
             };
+            if binding.passed && binding.maker == Maker::Node {
+                listener.adopt_file();
+            }
             let side = binding.side;
             let gate = Gate {
                 side,
@@ -134,7 +141,8 @@ impl Listeners {
                 slots: Arc::clone(self.slots.of(side)),
             };
             let listener = Arc::new(listener);
-            self.accepting.push((side, Arc::downgrade(&listener)));
+            let name = passed_name(side, binding.maker);
+            self.accepting.push((name, Arc::downgrade(&listener)));
             app.shutdown()
                 .spawn(listener::serve(listener, gate, Arc::clone(app)));
         }
@@ -147,9 +155,9 @@ impl Listeners {
     /// If there are too many open files.
     pub fn share(&self) -> std::io::Result<Vec<(&'static str, OwnedFd)>> {
         let listeners = self.accepting.iter();
-        let listeners = listeners.filter_map(|(side, listener)| Some((*side, listener.upgrade()?)));
+        let listeners = listeners.filter_map(|(name, listener)| Some((*name, listener.upgrade()?)));
         listeners
-            .map(|(side, listener)| Ok((name(side), listener.share()?)))
+            .map(|(name, listener)| Ok((name, listener.share()?)))
             .collect()
     }
 
@@ -215,6 +223,7 @@ impl Binding {
         Ok(Self {
             side,
             address: socket.address,
+            maker: socket.maker,
             passed: true,
             listener: Some(listener),
         })
@@ -227,6 +236,7 @@ impl Binding {
         Ok(Self {
             side,
             address: real,
+            maker: Maker::Node,
             passed: false,
             listener: Some(listener),
         })
@@ -245,14 +255,6 @@ fn key(side: Side) -> &'static str {
     match side {
         Side::Public => "server.listen",
         Side::Admin => "admin.listen",
-    }
-}
-
-/// The name of a side's sockets where they are passed.
-fn name(side: Side) -> &'static str {
-    match side {
-        Side::Public => "http",
-        Side::Admin => "admin",
     }
 }
 

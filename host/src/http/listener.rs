@@ -28,7 +28,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A socket that listens.
 pub struct Listener {
-    /// The file that was made for it. It is dropped first: while the socket is open, no other file can have its number.
+    /// The file that goes with it, if this process removes it. It is dropped first: while the socket is open, no other file can have its number.
     file: Option<SocketFile>,
     socket: Socket,
 }
@@ -100,6 +100,14 @@ impl Listener {
     /// If there are too many open files.
     pub fn share(&self) -> io::Result<OwnedFd> {
         self.socket.as_fd().try_clone_to_owned()
+    }
+
+    /// Takes over the socket's file from the node that made it. To be called when this process serves: until then the file is that
+    /// node's, which goes on if this process fails.
+    pub fn adopt_file(&mut self) {
+        if let Ok(Address::Unix(path)) = self.address() {
+            self.file = SocketFile::adopt(&path);
+        }
     }
 
     /// Removes the socket's file if it is this process's to remove, and no other process has the socket by now.

@@ -56,6 +56,12 @@ impl SocketFile {
         Ok((socket.into(), made))
     }
 
+    /// Takes over the file of a socket that another process made and left to this one. None if no socket lies there.
+    pub(super) fn adopt(path: &Path) -> Option<Self> {
+        let file = open(path).ok()?;
+        Some(Self::new(path, &file.metadata().ok()?))
+    }
+
     fn new(path: &Path, file: &Metadata) -> Self {
         Self {
             path: path.to_owned(),
@@ -273,10 +279,10 @@ mod tests {
         made.leave();
         drop(made);
         assert!(path.exists(), "another process has it");
-        drop(listener);
-        let (_listener, made) = SocketFile::bind(&path, &settings).expect("the stale one is replaced");
-        drop(made);
+        let adopted = SocketFile::adopt(&path).expect("a socket");
+        drop(adopted);
         assert!(!path.exists());
+        drop(listener);
     }
 
     #[test]
@@ -303,5 +309,6 @@ mod tests {
         open(&path).expect("the file itself");
         std::fs::hard_link(&path, &name).expect("a second name");
         open(&path).expect_err("it has two names");
+        assert!(SocketFile::adopt(&link).is_none());
     }
 }

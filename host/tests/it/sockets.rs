@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -138,6 +139,31 @@ fn a_node_that_does_not_start_leaves_no_socket_file() {
     assert!(node.wait().success());
     assert!(!path.exists(), "{}", node.log());
     drop(taken);
+}
+
+/// Starts a node on a socket file, hands it over, and ends the process that took it over.
+fn hand_over_and_end(path: &Path, passed: Option<OwnedFd>) {
+    let text = config(&format!("listen = \"unix:{}\"", path.display()), "");
+    let sockets = passed.into_iter().map(|socket| ("http", socket)).collect();
+    let mut node = Service::start(&text, sockets, &[]);
+    node.told("READY=1");
+    signal(node.id(), Signal::USR2);
+    let next = successor(&node);
+    node.told("READY=1");
+    assert!(node.wait().success(), "the old one has drained");
+    assert_eq!(ask(path, ("x-request-id", "1")).0, 200, "its file is there still");
+    signal(next, Signal::TERM);
+    eventually("its end", || UnixStream::connect(path).is_err());
+}
+
+#[test]
+fn after_a_hand_over_the_file_goes_with_the_last_process_unless_it_was_passed_to_the_first() {
+    let (_dir, path, passed) = places();
+    hand_over_and_end(&path, None);
+    assert!(!path.exists());
+    let listener = UnixListener::bind(&passed).expect("bound");
+    hand_over_and_end(&passed, Some(listener.into()));
+    assert!(passed.exists(), "whoever made the socket's file removes it");
 }
 
 #[test]
