@@ -97,7 +97,7 @@ pub enum ActivationError {
          or `jwt`, or, for what is no operators' socket, say that it is meant with its address in `server.listen` and `[auth] mode = \
          \"none\"`"
     )]
-    Open(Address),
+    OpenToAll(Address),
 }
 
 impl Activation {

@@ -264,7 +264,7 @@ fn check_passed(config: &Config, side: Side, address: &Address) -> Result<(), Ac
     // The check of `server.listen` has asked for an explicit mode where it names an address that others reach.
     let is_meant = side == Side::Public && config.server.listen.0.iter().any(|named| !named.is_local());
     if config.auth.mode == AuthMode::None && !address.is_local() && !is_meant {
-        return Err(ActivationError::Open(address.clone()));
+        return Err(ActivationError::OpenToAll(address.clone()));
     }
     Ok(())
 }
