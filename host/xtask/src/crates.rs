@@ -333,7 +333,7 @@ mod tests {
         write(&file);
         fs::create_dir_all(first.built.join("deps")).expect("made");
         fs::create_dir_all(first.built.join("build")).expect("made");
-        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let opened = File::options().append(true).open(&file).expect("there");
         opened.set_modified(long_ago).expect("set");
         first.keep().expect("kept");
