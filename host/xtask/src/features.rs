@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 
-use crate::run::{Root, cargo};
+use crate::run::{Root, cargo, fetch_crates};
 use crate::wasm::own_triple;
 
 /// Checks that each crate of the host has the same features with the tests as without, and that profiles name crates that are there.
@@ -24,6 +24,8 @@ pub(crate) fn check(root: &Root) -> Result<()> {
             unknown.join(" ")
         );
     }
+    // `cargo tree` reads the manifests of all crates, of which a new machine has only those of this program.
+    fetch_crates(root.path(), &[&own_triple()?])?;
     let host = crates(root, &["--package", "selvedge", "--edges", "normal,build"])?;
     let tests = crates(root, &["--workspace", "--edges", "all"])?;
     let differing: Vec<&str> = host.difference(&tests).map(String::as_str).collect();
