@@ -321,7 +321,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Where an address is taken, the state folder cannot be used, or ONNX Runtime cannot be loaded. In a hand-over, where the schema of
+    /// If an address is taken, the state folder cannot be used, or ONNX Runtime cannot be loaded. In a hand-over, also if the schema of
     /// the state would change.
     pub fn bind(config: Config, passed: Vec<ActivationSocket>, mode: StartMode) -> Result<Self, StartError> {
         let listeners = Listeners::open(&config, passed)?;

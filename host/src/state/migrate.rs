@@ -167,6 +167,7 @@ fn kept_path(path: &Path, version: usize) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use rusqlite::Connection;
@@ -213,12 +214,18 @@ mod tests {
         drop(Database::open(dir.path()).expect("it takes its step again"));
     }
 
-    #[test]
-    fn beside_a_node_that_works_with_it_a_file_keeps_its_schema() {
+    /// A state file that the version before wrote, with its folder.
+    fn one_step_behind() -> (tempfile::TempDir, PathBuf, Connection) {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join(FILE);
         let mut connection = Connection::open(&path).expect("opened");
         take(&mut connection, &path, &STEPS[..KNOWN - 1]).expect("taken");
+        (dir, path, connection)
+    }
+
+    #[test]
+    fn beside_a_node_that_works_with_it_a_file_keeps_its_schema() {
+        let (dir, path, connection) = one_step_behind();
         let refused = Database::open_beside(dir.path()).err().expect("refused");
         assert!(matches!(refused, StateError::Older { found, known: KNOWN, .. } if found == KNOWN - 1));
         assert!(refused.to_string().contains("restart"), "{refused}");
@@ -232,10 +239,7 @@ mod tests {
 
     #[test]
     fn others_may_write_while_a_copy_is_made() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join(FILE);
-        let mut connection = Connection::open(&path).expect("opened");
-        take(&mut connection, &path, &STEPS[..KNOWN - 1]).expect("taken");
+        let (_dir, path, mut connection) = one_step_behind();
         connection.busy_timeout(Duration::ZERO).expect("set");
         let writer = Connection::open(&path).expect("opened");
         writer.execute_batch("BEGIN IMMEDIATE").expect("it writes");

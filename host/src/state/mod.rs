@@ -40,7 +40,7 @@ pub enum StateError {
     File {
         /// The folder or the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// SQLite refuses the file.
@@ -48,7 +48,7 @@ pub enum StateError {
     Open {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
     /// A copy cannot be written, such as to a full disk.
@@ -58,7 +58,7 @@ pub enum StateError {
         from: PathBuf,
         /// The copy.
         to: PathBuf,
-        /// Why.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
     /// SQLite cannot write to such a path.

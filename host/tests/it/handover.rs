@@ -162,8 +162,9 @@ fn taken_over(node: &Service) -> u32 {
     next
 }
 
-/// Upgrades a node again and again under load, with a stream that began before.
-fn upgrade_under_load(connections: usize, upgrades: usize) {
+#[test]
+fn twenty_upgrades_under_sixty_four_connections_fail_no_request_and_a_stream_ends_whole() {
+    let (connections, upgrades) = (64, 20);
     let (socket, address) = listening();
     let (model, go) = slow_model();
     let text = config("listen = \"127.0.0.1:1\"\ndrain_timeout = \"60s\"", &model);
@@ -192,21 +193,6 @@ fn upgrade_under_load(connections: usize, upgrades: usize) {
     assert!(answered > upgrades * connections);
     signal(id, Signal::TERM);
     node.told("STOPPING=1");
-}
-
-#[test]
-fn five_upgrades_under_sixteen_connections_fail_no_request_and_a_stream_ends_whole() {
-    upgrade_under_load(16, 5);
-}
-
-mod deep_handover {
-    use super::upgrade_under_load;
-
-    #[test]
-    #[ignore = "deep: handover"]
-    fn twenty_upgrades_under_sixty_four_connections_fail_no_request_and_a_stream_ends_whole() {
-        upgrade_under_load(64, 20);
-    }
 }
 
 /// Statuses of `/readyz` over one connection, asked for until the node closes it.

@@ -11,19 +11,18 @@ use crate::cache::{Cache, size_of};
 use crate::run::{PROFILE, Root, Tool, apt_install};
 use crate::rust_version;
 
-/// Disk space that a command fills, in MiB.
+/// Disk space that a product takes, in MiB. A command needs that of all that it makes.
 #[derive(Clone, Copy)]
 pub(crate) struct Space {
-    /// Amount in cargo's target folders and the models' folders.
+    /// Amount in the project's folder and cargo's target folder.
     pub(crate) target: u64,
     /// Amount in the user's cache.
     pub(crate) cache: u64,
-    /// Folders and files that this is written to: what lies in them already is not needed again. Folders of other commands are not
-    /// among them.
-    pub(crate) filled: &'static [Place],
+    /// Folders and files of the product: what lies in them already is not needed again.
+    pub(crate) places: &'static [Place],
 }
 
-/// Place of a folder or file that a command fills.
+/// Place of a folder or file.
 pub(crate) enum Place {
     /// In cargo's target folder.
     Target(&'static str),
@@ -33,57 +32,25 @@ pub(crate) enum Place {
     Cache(&'static str),
 }
 
-/// The demo: the host's crates, two models, four plugins.
-pub(crate) const DEMO: Space = Space {
-    target: 3_000,
-    cache: 700,
-    filled: &FILLED,
-};
-
-/// All tests and lints: the crates a second time for clippy, every plugin, the clients.
-pub(crate) const TESTS: Space = Space {
-    target: 9_000,
-    cache: 1_500,
-    filled: &FILLED,
-};
-
-/// A set-up without the host: ONNX Runtime, every model, every plugin in Rust.
-pub(crate) const SETUP: Space = Space {
-    target: 1_500,
-    cache: 700,
-    filled: &[
-        Place::Target("lib"),
-        Place::Target("venv"),
-        Place::Project("models"),
-        Place::Project("plugins/dist"),
-        Place::Project("plugins/target"),
-        Place::Cache("models"),
-        Place::Cache("onnxruntime"),
-        Place::Cache("packages"),
-        Place::Cache("plugins"),
-        Place::Cache("wheels"),
-    ],
-};
-
-/// A set-up for one configuration without the host, such as the demo's: two models, four plugins.
-pub(crate) const SETUP_DEMO: Space = Space {
-    target: 700,
-    cache: 700,
-    filled: SETUP.filled,
+/// ONNX Runtime for the CPU.
+const ONNXRUNTIME: Space = Space {
+    target: 100,
+    cache: 200,
+    places: &[Place::Target("lib"), Place::Cache("onnxruntime")],
 };
 
 /// ONNX Runtime with CUDA, besides.
 pub(crate) const GPU: Space = Space {
     target: 700,
     cache: 1_000,
-    filled: &[],
+    places: &[],
 };
 
 /// Every model, and what converts them.
 pub(crate) const MODELS: Space = Space {
     target: 500,
     cache: 500,
-    filled: &[
+    places: &[
         Place::Target("venv"),
         Place::Project("models"),
         Place::Cache("models"),
@@ -96,65 +63,64 @@ pub(crate) const MODELS: Space = Space {
 pub(crate) const PLUGINS: Space = Space {
     target: 1_000,
     cache: 200,
-    filled: &[
+    places: &[
         Place::Project("plugins/calibrate/.venv"),
         Place::Project("plugins/crm/node_modules"),
         Place::Project("plugins/dist"),
         Place::Project("plugins/target"),
         Place::Cache("plugins"),
+        Place::Cache("wasm-sysroot"),
     ],
 };
 
-/// The benches: the host and its tests in the full profile, beside a set-up.
-pub(crate) const BENCH: Space = Space {
+/// The host in the quick profile. Compiled crates in the cache do not count: those of another lock file help nobody.
+const HOST: Space = Space {
+    target: 2_300,
+    cache: 300,
+    places: &[Place::Target(PROFILE)],
+};
+
+/// The host and its tests, and what clippy makes of them.
+const HOST_TESTS: Space = Space {
+    target: 7_000,
+    cache: 700,
+    places: &[Place::Target(PROFILE)],
+};
+
+/// The host in the full profile, with benches.
+pub(crate) const RELEASE: Space = Space {
     target: 4_000,
     cache: 0,
-    filled: &[Place::Target("release")],
+    places: &[Place::Target("release")],
 };
 
-/// Packages: the host in the full profile, the plugins, and a clean Debian that they are installed into.
-pub(crate) const DIST: Space = Space {
-    target: 6_000,
-    cache: 700,
-    filled: &[
-        Place::Target("aarch64-unknown-linux-gnu/release"),
-        Place::Target("dist"),
-        Place::Target("dist-work"),
-        Place::Target("release"),
-        Place::Target("x86_64-unknown-linux-gnu/release"),
-        Place::Project("plugins/dist"),
-        Place::Project("plugins/target"),
-        Place::Cache("onnxruntime"),
-        Place::Cache("packages"),
-        Place::Cache("plugins"),
-    ],
+/// Packages, and a clean Debian that they are installed into.
+const PACKAGES: Space = Space {
+    target: 2_000,
+    cache: 0,
+    places: &[Place::Target("dist"), Place::Target("dist-work")],
 };
 
-/// The fuzzer: the host's crates once more, and what it finds, beside a set-up.
+/// The host's crates once more for the fuzzer, and its findings.
 pub(crate) const FUZZ: Space = Space {
     target: 3_000,
     cache: 0,
-    filled: &[Place::Target("fuzz"), Place::Target("tools")],
+    places: &[Place::Target("fuzz"), Place::Target("tools")],
 };
 
-/// Places that the demo and the tests fill. The cache's compiled crates are not among them: those of another lock file help nobody.
-const FILLED: [Place; 12] = [
-    Place::Target(PROFILE),
-    Place::Target("lib"),
-    Place::Target("venv"),
-    Place::Project("models"),
-    Place::Project("plugins/dist"),
-    Place::Project("plugins/target"),
-    Place::Cache("models"),
-    Place::Cache("onnxruntime"),
-    Place::Cache("packages"),
-    Place::Cache("plugins"),
-    Place::Cache("wasm-sysroot"),
-    Place::Cache("wheels"),
-];
+/// A set-up without the host.
+pub(crate) const SETUP: [Space; 3] = [ONNXRUNTIME, MODELS, PLUGINS];
 
-/// Error if the Rust compiler is older than the project needs. The build script asks the same; this is for who calls this program by its
-/// path.
+/// The demo.
+pub(crate) const DEMO: [Space; 4] = [HOST, ONNXRUNTIME, MODELS, PLUGINS];
+
+/// All tests and lints.
+pub(crate) const TESTS: [Space; 4] = [HOST_TESTS, ONNXRUNTIME, MODELS, PLUGINS];
+
+/// Packages, with all that is in them.
+pub(crate) const DIST: [Space; 4] = [RELEASE, PACKAGES, ONNXRUNTIME, PLUGINS];
+
+/// Error if the Rust compiler is older than the project needs.
 pub(crate) fn rust(root: &Root) -> Result<()> {
     let file = root.join("Cargo.toml");
     let manifest = read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
@@ -202,7 +168,7 @@ impl Space {
     /// Bytes that are still missing in target folders, and in the cache. `path` leads to a place.
     fn missing(&self, path: impl Fn(&Place) -> PathBuf) -> (u64, u64) {
         let (mut target, mut cache) = (self.target << 20, self.cache << 20);
-        for place in self.filled {
+        for place in self.places {
             let left = match place {
                 Place::Cache(_) => &mut cache,
                 Place::Target(_) | Place::Project(_) => &mut target,
@@ -307,7 +273,7 @@ mod tests {
         let space = Space {
             target: 5,
             cache: 2,
-            filled: &[Place::Target("quick"), Place::Cache("models")],
+            places: &[Place::Target("quick"), Place::Cache("models")],
         };
         write("release");
         write("crates");

@@ -43,7 +43,7 @@ fn all(root: &Root, steps: &Steps) -> Result<()> {
     steps.run("features", || features::check(root))?;
     steps.run("formatting", || format(root))?;
     checks::compiler()?;
-    checks::space(root, &[checks::TESTS])?;
+    checks::space(root, &checks::TESTS)?;
     crates::take(root)?;
     let host = || {
         say("checking the host");
@@ -140,7 +140,7 @@ fn plan_and_test(root: &Root, steps: &Steps, rest: &[String]) -> Result<()> {
     let is_new = !root.binary().is_file();
     if is_new {
         checks::compiler()?;
-        checks::space(root, &[checks::TESTS])?;
+        checks::space(root, &checks::TESTS)?;
         crates::take(root)?;
     }
     steps.plan(needs.steps());
@@ -237,7 +237,7 @@ fn check_configs(root: &Root) -> Result<()> {
 /// The benches, or one of them; `peers` compares with other servers.
 pub(crate) fn bench(root: &Root, rest: &[String]) -> Result<()> {
     checks::compiler()?;
-    checks::space(root, &[checks::SETUP, checks::BENCH])?;
+    checks::space(root, &[&checks::SETUP[..], &[checks::RELEASE]].concat())?;
     setup::all(root)?;
     match rest.split_first() {
         Some((first, rest)) if first == "peers" => {

@@ -155,8 +155,8 @@ impl Crates {
                     )
                 })?;
                 match copied {
-                    Copied::There => crates += usize::from(folder == FINGERPRINTS),
-                    Copied::Gone => gone += 1,
+                    CopyOutcome::There => crates += usize::from(folder == FINGERPRINTS),
+                    CopyOutcome::Gone => gone += 1,
                 }
             }
         }
@@ -182,7 +182,7 @@ impl Crates {
 
 /// Result of a copy.
 #[derive(Debug, PartialEq, Eq)]
-enum Copied {
+enum CopyOutcome {
     /// It is in its place.
     There,
     /// The original disappeared: a build that goes on has removed it.
@@ -191,23 +191,23 @@ enum Copied {
 
 /// Copies a file or a folder with its times, by which cargo knows what is fresh. What appears under its name is whole. Libraries are
 /// linked, since nobody writes into one; all else is copied, since cargo and build scripts write into theirs.
-fn copy(from: &Path, to: &Path) -> std::io::Result<Copied> {
+fn copy(from: &Path, to: &Path) -> std::io::Result<CopyOutcome> {
     let beside = unfinished(to);
     remove(&beside)?;
     if let Err(error) = copy_into(from, &beside) {
         remove(&beside)?;
         return if is_gone(from) {
-            Ok(Copied::Gone)
+            Ok(CopyOutcome::Gone)
         } else {
             Err(error)
         };
     }
     match fs::rename(&beside, to) {
-        Ok(()) => Ok(Copied::There),
+        Ok(()) => Ok(CopyOutcome::There),
         // Another clone was quicker.
         Err(_) if to.exists() => {
             remove(&beside)?;
-            Ok(Copied::There)
+            Ok(CopyOutcome::There)
         }
         Err(error) => Err(error),
     }
@@ -364,7 +364,7 @@ mod tests {
     fn an_original_that_disappears_is_no_error() {
         let dir = tempfile::tempdir().expect("a folder");
         let copied = copy(&dir.path().join("gone"), &dir.path().join("copy"));
-        assert_eq!(copied.expect("no error"), Copied::Gone);
+        assert_eq!(copied.expect("no error"), CopyOutcome::Gone);
         assert_eq!(fs::read_dir(dir.path()).expect("read").count(), 0);
     }
 

@@ -21,7 +21,7 @@ struct Part {
     /// Minutes on two quiet cores, once the host is built.
     minutes: u32,
     /// Disk space beside that of the tests.
-    space: Space,
+    spaces: &'static [Space],
     work: Work,
 }
 
@@ -33,62 +33,55 @@ enum Work {
     Command(fn(&Root) -> Result<()>),
 }
 
-static PARTS: [Part; 6] = [
+static PARTS: [Part; 5] = [
     Part {
         name: "references",
         what: "SmolLM2 in fp32, and as other exporters write it, against the reference library's numbers",
         minutes: 6,
-        space: Space {
+        spaces: &[Space {
             target: 1_200,
             cache: 0,
-            filled: &[
+            places: &[
                 Place::Target("models/smollm2-fp32"),
                 Place::Target("models/smollm2-plain"),
             ],
-        },
+        }],
         work: Work::Tests(make_references),
     },
     Part {
         name: "llama",
         what: "llama.cpp's server, built from its source, as an upstream and beside our texts",
         minutes: 12,
-        space: Space {
+        spaces: &[Space {
             target: 500,
             cache: 100,
-            filled: &[
+            places: &[
                 Place::Target("models/smollm2.gguf"),
                 Place::Target("venv-llama"),
                 Place::Cache("llama"),
             ],
-        },
+        }],
         work: Work::Tests(make_llama),
     },
     Part {
         name: "schemathesis",
         what: "every operation of /openapi.json, with many generated requests each",
         minutes: 15,
-        space: STATE,
-        work: Work::Tests(make_nothing),
-    },
-    Part {
-        name: "handover",
-        what: "twenty upgrades of a node under 64 connections",
-        minutes: 2,
-        space: STATE,
+        spaces: &[STATE],
         work: Work::Tests(make_nothing),
     },
     Part {
         name: "fuzz",
         what: "every target of host/fuzz, ten minutes each",
         minutes: 70,
-        space: checks::FUZZ,
+        spaces: &[checks::FUZZ],
         work: Work::Command(run_fuzz),
     },
     Part {
         name: "packages",
         what: "each package and the image, installed into a clean root as a user who is not root; must be run as root",
         minutes: 20,
-        space: checks::DIST,
+        spaces: &checks::DIST,
         work: Work::Command(run_packages),
     },
 ];
@@ -97,7 +90,7 @@ static PARTS: [Part; 6] = [
 const STATE: Space = Space {
     target: 100,
     cache: 0,
-    filled: &[Place::Target("tmp")],
+    places: &[Place::Target("tmp")],
 };
 
 /// Seconds of each target of the fuzzer.
@@ -133,8 +126,8 @@ fn run_parts(root: &Root, steps: &Steps, parts: &[&Part]) -> Result<()> {
     if open.is_empty() {
         return Ok(());
     }
-    let mut spaces = vec![checks::TESTS];
-    spaces.extend(open.iter().map(|part| part.space));
+    let mut spaces = checks::TESTS.to_vec();
+    spaces.extend(open.iter().flat_map(|part| part.spaces));
     checks::space(root, &spaces)?;
     let needs = Scope::Tests.needs(root)?;
     steps.plan(needs.steps());
@@ -211,7 +204,10 @@ fn table() -> String {
             "{:12}  {:>7}  {:>5}  {}\n",
             part.name,
             part.minutes,
-            part.space.target + part.space.cache,
+            part.spaces
+                .iter()
+                .map(|space| space.target + space.cache)
+                .sum::<u64>(),
             part.what
         );
     }
@@ -274,7 +270,7 @@ mod tests {
         assert!(table.contains("llama"), "{table}");
     }
 
-    /// What stands between two texts, wherever they do.
+    /// All texts between two others.
     fn between<'a>(text: &'a str, before: &str, after: char) -> Vec<&'a str> {
         let rest = text.split(before).skip(1);
         rest.filter_map(|rest| Some(rest.split_once(after)?.0)).collect()

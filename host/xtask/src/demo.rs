@@ -30,7 +30,7 @@ fn build(root: &Root, steps: &Steps, configuration: Configuration) -> Result<()>
     let is_new = !root.binary().is_file();
     if is_new {
         checks::compiler()?;
-        checks::space(root, &[checks::DEMO])?;
+        checks::space(root, &checks::DEMO)?;
     }
     let needs = Scope::Demo(configuration).needs(root)?;
     steps.plan(["host".to_owned()]);

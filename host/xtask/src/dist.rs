@@ -52,9 +52,8 @@ pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
     let Some(options) = Options::read(rest)? else {
         return Ok(writeln!(std::io::stdout(), "{USAGE}")?);
     };
-    checks::rust(root)?;
     checks::compiler()?;
-    checks::space(root, &[checks::DIST])?;
+    checks::space(root, &checks::DIST)?;
     let dist = Dist::new(root, Platform::find(options.target.as_deref())?)?;
     // What is compiled for the binary serves for its documentation too; where that is given, what this program was compiled with.
     let profile = match options.binary {

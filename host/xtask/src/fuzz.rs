@@ -38,7 +38,7 @@ pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
         let names = TARGETS.map(|(name, _)| name);
         bail!("there is no such target; there are {}", names.join(" "));
     }
-    checks::space(root, &[checks::SETUP, checks::FUZZ])?;
+    checks::space(root, &[&checks::SETUP[..], &[checks::FUZZ]].concat())?;
     setup::all(root)?;
     collect_manifests(root)?;
     let path = cargo_fuzz(root)?;

@@ -60,13 +60,7 @@ impl Root {
 
 /// Begins of the variables that `cargo run` sets for this program. Some build scripts run again if one of them changes, and with them all
 /// that depends on their crates: with these, a build by hand and one from here would undo each other.
-const OWN_VARIABLES: [&str; 5] = [
-    "CARGO_PKG_",
-    "CARGO_MANIFEST_",
-    "CARGO_BIN_",
-    "CARGO_CRATE_",
-    "OUT_DIR",
-];
+const OWN_VARIABLES: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
 
 /// A program to run.
 pub(crate) struct Tool(Command);

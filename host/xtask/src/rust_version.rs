@@ -1,6 +1,5 @@
-//! The age of the compiler: rustc must be as new as `rust-version` in the workspace's `Cargo.toml`. The build script contains this file
-//! too, because an old compiler may fail to compile the rest of this program. So it uses the standard library alone, and no new part
-//! of it.
+//! The age of the compiler: rustc must be as new as `rust-version` in the workspace's `Cargo.toml`. This crate has no `rust-version` of its
+//! own, for which cargo would end with an error that names no remedy.
 
 /// Complaint about a compiler that is older than a workspace needs, in one line with the remedy; none if it is new enough, or if its
 /// version is unknown. `rustc` is the output of `rustc --version`, `manifest` the text of the workspace's `Cargo.toml`.

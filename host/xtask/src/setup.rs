@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use toml::{Table, Value};
 
 use crate::cache::Cache;
-use crate::checks::{self, Space};
+use crate::checks;
 use crate::models::{self, Product};
 use crate::onnxruntime::{self, Device};
 use crate::plugins;
@@ -54,14 +54,6 @@ impl Scope {
             }
         })
     }
-
-    /// Disk space of a set-up for this purpose, without the host.
-    fn space(&self) -> Space {
-        match self {
-            Self::Tests => checks::SETUP,
-            Self::Demo(_) => checks::SETUP_DEMO,
-        }
-    }
 }
 
 impl Needs {
@@ -104,7 +96,7 @@ pub(crate) fn all(root: &Root) -> Result<()> {
 
 /// Makes all that a scope needs, but for plugins that the host builds.
 pub(crate) fn run(root: &Root, scope: &Scope, device: Device) -> Result<()> {
-    let mut spaces = vec![scope.space()];
+    let mut spaces = checks::SETUP.to_vec();
     if device == Device::Gpu {
         spaces.push(checks::GPU);
     }
