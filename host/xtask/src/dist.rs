@@ -52,6 +52,7 @@ pub(crate) fn run(root: &Root, rest: &[String]) -> Result<()> {
     let Some(options) = Options::read(rest)? else {
         return Ok(writeln!(std::io::stdout(), "{USAGE}")?);
     };
+    checks::rust(root)?;
     checks::compiler()?;
     checks::space(root, &checks::DIST)?;
     let dist = Dist::new(root, Platform::find(options.target.as_deref())?)?;
