@@ -267,13 +267,17 @@ pub(crate) fn author(target: &Path, arguments: &[&str]) -> (i32, String) {
     (code, String::from_utf8_lossy(&said).into_owned())
 }
 
+/// Folder that new plugins in Rust are built in: what they have in common is compiled once for all tests.
+pub(crate) fn new_plugins() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-plugins")
+}
+
 #[test]
 fn a_new_plugin_of_each_stage_and_of_several_builds_and_passes_its_cases_as_it_stands() {
     let _permit = heavy();
     let dir = tempfile::tempdir().expect("a folder");
     let into = text(dir.path());
-    // Shared, so that what they have in common is compiled once.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-plugins");
+    let target = new_plugins();
     for (stages, cases) in [
         ("validate", 2),
         ("template", 2),
@@ -381,7 +385,7 @@ fn what_cannot_be_made_or_built_is_refused_with_the_remedy() {
     assert!(code == 3 && error.contains("manifest.json"), "{error}");
     std::fs::write(project.join("manifest.json"), r#"{"name":"mine"}"#).expect("written");
     std::fs::write(project.join("src/lib.rs"), "fn main( {").expect("written");
-    let (code, said) = author(&dir.path().join("target"), &["plugin", "build", &text(&project)]);
+    let (code, said) = author(&new_plugins(), &["plugin", "build", &text(&project)]);
     assert!(
         code == 1 && said.contains("error") && said.contains("cargo did not build it"),
         "{said}"

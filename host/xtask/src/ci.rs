@@ -36,7 +36,7 @@ fn all(root: &Root, steps: &Steps) -> Result<()> {
     let needs = Scope::Tests.needs(root)?;
     steps.plan(["tidy", "features", "formatting", "clippy"]);
     steps.plan(needs.steps());
-    steps.plan(["clippy of the plugins", "docs", PLUGIN_TESTS]);
+    steps.plan([PLUGIN_CLIPPY, PLUGIN_TESTS, "docs"]);
     steps.plan(TEST_STEPS);
     steps.plan(["host's tests", "configurations"]);
     steps.run("tidy", || tidy::check(root))?;
@@ -49,9 +49,13 @@ fn all(root: &Root, steps: &Steps) -> Result<()> {
         say("checking the host");
         Ok(clippy(root))
     };
-    steps.run_beside("clippy", host, || needs.make(root, steps))?;
-    clippy_of_plugins_and_docs(root, steps)?;
-    steps.run(PLUGIN_TESTS, || test_plugins(root))?;
+    // Clippy of one crate uses one core; what works on the plugins, in a folder of their own, uses the other.
+    steps.run_beside("clippy", host, || {
+        needs.make(root, steps)?;
+        steps.run(PLUGIN_CLIPPY, || clippy_of_plugins(root))?;
+        steps.run(PLUGIN_TESTS, || test_plugins(root))
+    })?;
+    steps.run("docs", || docs(root))?;
     prepare_tests(root, steps, &needs)?;
     crates::keep(root)?;
     run_host_tests(root, steps, &[])?;
@@ -62,12 +66,13 @@ fn all(root: &Root, steps: &Steps) -> Result<()> {
 /// Formatting, clippy and docs.
 pub(crate) fn lint(root: &Root) -> Result<()> {
     let steps = Steps::new();
-    steps.plan(["tidy", "formatting", "clippy", "clippy of the plugins", "docs"]);
+    steps.plan(["tidy", "formatting", "clippy", PLUGIN_CLIPPY, "docs"]);
     let linted = steps
         .run("tidy", || tidy::check(root))
         .and_then(|()| steps.run("formatting", || format(root)))
         .and_then(|()| steps.run("clippy", || clippy(root).run()))
-        .and_then(|()| clippy_of_plugins_and_docs(root, &steps));
+        .and_then(|()| steps.run(PLUGIN_CLIPPY, || clippy_of_plugins(root)))
+        .and_then(|()| steps.run("docs", || docs(root)));
     steps.finish(linted)
 }
 
@@ -99,23 +104,24 @@ fn clippy(root: &Root) -> Tool {
         .args(DENIED)
 }
 
-fn clippy_of_plugins_and_docs(root: &Root, steps: &Steps) -> Result<()> {
-    steps.run("clippy of the plugins", || {
-        say("checking the plugins, as native code");
-        let plugins = Tool::new("cargo").current_dir(root.join("plugins"));
-        plugins
-            .args(["clippy", "--workspace", "--all-targets", "--quiet"])
-            .args(without(&ONLY_GUESTS))
-            .args(DENIED)
-            .run()
-    })?;
-    steps.run("docs", || {
-        say("`cargo doc` of the host");
-        cargo(root)
-            .env("RUSTDOCFLAGS", "-D warnings")
-            .args(["doc", "--profile", PROFILE, "--workspace", "--no-deps", "--quiet"])
-            .run()
-    })
+const PLUGIN_CLIPPY: &str = "clippy of the plugins";
+
+fn clippy_of_plugins(root: &Root) -> Result<()> {
+    say("checking the plugins, as native code");
+    let plugins = Tool::new("cargo").current_dir(root.join("plugins"));
+    plugins
+        .args(["clippy", "--workspace", "--all-targets", "--quiet"])
+        .args(without(&ONLY_GUESTS))
+        .args(DENIED)
+        .run()
+}
+
+fn docs(root: &Root) -> Result<()> {
+    say("`cargo doc` of the host");
+    cargo(root)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .args(["doc", "--profile", PROFILE, "--workspace", "--no-deps", "--quiet"])
+        .run()
 }
 
 const PLUGIN_TESTS: &str = "plugins' tests";
