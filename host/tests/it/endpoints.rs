@@ -1,8 +1,14 @@
 //! The good path: real text through real plugins and real models, in each dialect.
 
+use std::net::SocketAddr;
+
 use base64::Engine;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::host::{alone, classifier, demo};
 
@@ -159,30 +165,40 @@ fn every_answer_has_a_request_id_and_a_sane_one_is_kept() {
     );
 }
 
-#[tokio::test]
-async fn speaks_http2_by_prior_knowledge_with_many_requests_on_one_connection() {
-    let stream = tokio::net::TcpStream::connect(classifier().address())
+/// Sends requests over a connection of HTTP/2.
+pub(crate) type Http2Sender = http2::SendRequest<Full<Bytes>>;
+
+/// Connects by HTTP/2, by prior knowledge. The task drives the connection, and ends as it does.
+pub(crate) async fn http2_connection(address: SocketAddr) -> (Http2Sender, JoinSet<hyper::Result<()>>) {
+    let stream = tokio::net::TcpStream::connect(address)
         .await
         .expect("the host listens");
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (sender, connection) = handshake.await.expect("HTTP/2");
-    let mut driver = tokio::task::JoinSet::new();
+    let mut driver = JoinSet::new();
     driver.spawn(connection);
+    (sender, driver)
+}
+
+/// Version and status of the answer of `/classify`.
+pub(crate) async fn classify_by_http2(sender: &mut Http2Sender) -> hyper::Result<(http::Version, u16)> {
+    let body = Full::new(Bytes::from(json!({ "text": SPAM }).to_string()));
+    let request = http::Request::post("http://test/classify").header("content-type", "application/json");
+    let response = sender
+        .send_request(request.body(body).expect("a request"))
+        .await?;
+    Ok((response.version(), response.status().as_u16()))
+}
+
+#[tokio::test]
+async fn speaks_http2_by_prior_knowledge_with_many_requests_on_one_connection() {
+    let (sender, mut driver) = http2_connection(classifier().address()).await;
     let requests = (0..20).map(|_| {
         let mut sender = sender.clone();
-        async move {
-            let body = http_body_util::Full::new(bytes::Bytes::from(json!({ "text": SPAM }).to_string()));
-            let request =
-                http::Request::post("http://test/classify").header("content-type", "application/json");
-            let response = sender
-                .send_request(request.body(body).expect("a request"))
-                .await
-                .expect("an answer");
-            (response.version(), response.status())
-        }
+        async move { classify_by_http2(&mut sender).await }
     });
-    for (version, status) in futures_util::future::join_all(requests).await {
-        assert_eq!((version, status.as_u16()), (http::Version::HTTP_2, 200));
+    for answer in futures_util::future::join_all(requests).await {
+        assert_eq!(answer.expect("an answer"), (http::Version::HTTP_2, 200));
     }
     drop(sender);
     let ended = driver.join_next().await.expect("one").expect("no panic");

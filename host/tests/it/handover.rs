@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use selvedge::state::Database;
+use tokio::task::JoinSet;
 
 use crate::client::{Client, read_next};
+use crate::endpoints::{classify_by_http2, http2_connection};
 use crate::far::server;
 use crate::generate::eventually;
 use crate::node::shared_state;
@@ -192,6 +194,44 @@ fn twenty_upgrades_under_sixty_four_connections_fail_no_request_and_a_stream_end
     assert_eq!(failures, Vec::<String>::new(), "of {answered} requests");
     assert!(answered > upgrades * connections);
     signal(id, Signal::TERM);
+    node.told("STOPPING=1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_2_over_a_passed_socket_ends_well_in_a_hand_over_and_loses_no_request() {
+    let (socket, address) = listening();
+    let text = config("listen = \"127.0.0.1:1\"", "");
+    let node = Service::start(&text, vec![("http", socket)], &[]);
+    node.told("READY=1");
+    let (mut sender, mut driver) = http2_connection(address).await;
+    let (first, begun) = tokio::sync::oneshot::channel();
+    let mut asking = JoinSet::new();
+    asking.spawn(async move {
+        let answer = classify_by_http2(&mut sender).await;
+        assert_eq!(answer.expect("an answer"), (http::Version::HTTP_2, 200));
+        first.send(()).expect("waited for");
+        while sender.ready().await.is_ok() {
+            match classify_by_http2(&mut sender).await {
+                Ok((_, status)) => assert_eq!(status, 200),
+                // It was not sent: the next connection takes it.
+                Err(error) if error.is_canceled() => break,
+                Err(error) => panic!("a request was lost: {error:?}"),
+            }
+        }
+    });
+    begun.await.expect("the first answer");
+    let next = tokio::task::block_in_place(|| upgrade(&node, node.id()));
+    asking
+        .join_next()
+        .await
+        .expect("one")
+        .expect("each request was answered");
+    let ended = driver.join_next().await.expect("one").expect("no panic");
+    ended.expect("the connection ends well");
+    let (mut sender, _driver) = http2_connection(address).await;
+    let answer = classify_by_http2(&mut sender).await;
+    assert_eq!(answer.expect("an answer"), (http::Version::HTTP_2, 200));
+    signal(next, Signal::TERM);
     node.told("STOPPING=1");
 }
 
