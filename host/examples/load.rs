@@ -1,6 +1,7 @@
-//! A load generator for the benches: so many connections, each sending one text at a time to `/v1/embeddings`.
+//! A load generator for the benches: so many connections, each with one POST request at a time.
 //!
-//! `load ADDRESS TEXTS.json CONNECTIONS SECONDS` prints JSON: requests a second, latencies, errors, CPU seconds of its own.
+//! `load ADDRESS PATH BODIES.json CONNECTIONS SECONDS` sends the bodies of a JSON array in turn, and prints JSON: requests a second,
+//! latencies, errors, CPU seconds of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,31 +11,34 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde_json::json;
+use serde_json::{Value, json};
 
-const USAGE: &str = "load ADDRESS TEXTS.json CONNECTIONS SECONDS";
+const USAGE: &str = "load ADDRESS PATH BODIES.json CONNECTIONS SECONDS";
+
+/// What every connection sends.
+struct Requests {
+    path: String,
+    bodies: Vec<Bytes>,
+}
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().ok_or_else(|| anyhow::anyhow!(USAGE));
-    let (address, texts): (SocketAddr, _) = (next()?.parse()?, next()?);
+    let (address, path, bodies): (SocketAddr, _, _) = (next()?.parse()?, next()?, next()?);
     let (connections, seconds): (usize, u64) = (next()?.parse()?, next()?.parse()?);
-    let texts: Vec<String> = serde_json::from_str(&std::fs::read_to_string(texts)?)?;
-    let body = |text: &String| {
-        let body = json!({ "model": "embed", "input": text, "encoding_format": "base64" });
-        Bytes::from(body.to_string())
-    };
-    let bodies: Arc<Vec<Bytes>> = Arc::new(texts.iter().map(body).collect());
+    let bodies: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(bodies)?)?;
+    let bodies = bodies.iter().map(|body| Bytes::from(body.to_string())).collect();
+    let requests = Arc::new(Requests { path, bodies });
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    executor.block_on(run(address, bodies, connections, Duration::from_secs(seconds)))
+    executor.block_on(run(address, requests, connections, Duration::from_secs(seconds)))
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
 async fn run(
     address: SocketAddr,
-    bodies: Arc<Vec<Bytes>>,
+    requests: Arc<Requests>,
     connections: usize,
     time: Duration,
 ) -> anyhow::Result<()> {
@@ -42,7 +46,7 @@ async fn run(
     // The first fifth warms up and is not counted.
     let (counted_from, until) = (started + time / 5, started + time);
     let clients =
-        (0..connections).map(|index| client(address, Arc::clone(&bodies), index, counted_from, until));
+        (0..connections).map(|index| client(address, Arc::clone(&requests), index, counted_from, until));
     let results = futures_util::future::join_all(clients).await;
     let (mut latencies, mut errors) = (Vec::new(), 0);
     for result in results {
@@ -70,10 +74,10 @@ async fn run(
     Ok(())
 }
 
-/// One connection: a request at a time, the texts in turn.
+/// One connection: a request at a time, the bodies in turn.
 async fn client(
     address: SocketAddr,
-    bodies: Arc<Vec<Bytes>>,
+    requests: Arc<Requests>,
     index: usize,
     counted_from: Instant,
     until: Instant,
@@ -84,9 +88,9 @@ async fn client(
     let exchange = async move {
         let (mut times, mut errors, mut at) = (Vec::new(), 0, index);
         while Instant::now() < until {
-            let body = Full::new(bodies[at % bodies.len()].clone());
+            let body = Full::new(requests.bodies[at % requests.bodies.len()].clone());
             at += 1;
-            let request = http::Request::post("/v1/embeddings")
+            let request = http::Request::post(requests.path.as_str())
                 .header("host", "bench")
                 .header("content-type", "application/json")
                 .body(body)?;

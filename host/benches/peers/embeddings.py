@@ -85,11 +85,12 @@ def wait_for(port):
     raise SystemExit(f"nothing serves on {port}")
 
 
-def serve_and_load(command, port, texts, seconds):
+def serve_and_load(command, port, bodies, seconds):
     server = subprocess.Popen(["taskset", "-c", "0", *command], stderr=subprocess.DEVNULL)
     try:
         wait_for(port)
-        load = ["taskset", "-c", "1", RELEASE / "examples/load", f"127.0.0.1:{port}", texts, str(CONNECTIONS), str(seconds)]
+        load = [RELEASE / "examples/load", f"127.0.0.1:{port}", "/v1/embeddings", bodies, str(CONNECTIONS), str(seconds)]
+        load = ["taskset", "-c", "1", *load]
         report = json.loads(subprocess.run(load, check=True, capture_output=True, text=True).stdout)
     finally:
         server.send_signal(signal.SIGTERM)
@@ -117,8 +118,9 @@ def texts_of(kind):
 def main(rounds=3, seconds=10, kind="all"):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        texts = folder / "texts.json"
+        texts, bodies = folder / "texts.json", folder / "bodies.json"
         texts.write_text(json.dumps(texts_of(kind)))
+        bodies.write_text(json.dumps([{"model": "embed", "input": text, "encoding_format": "base64"} for text in texts_of(kind)]))
         rates = {"bare loop, batches of 32": [], "selvedge": [], "FastAPI": []}
         for round_number in range(rounds):
             for name, found in rates.items():
@@ -128,7 +130,7 @@ def main(rounds=3, seconds=10, kind="all"):
                     found.append(bare_loop(texts, seconds))
                 else:
                     command = host_command(folder, port) if name == "selvedge" else peer_command(port)
-                    found.append(serve_and_load(command, port, texts, seconds))
+                    found.append(serve_and_load(command, port, bodies, seconds))
     bare, ours, peer = (statistics.median(found) for found in rates.values())
     print(f"{kind}: medians: bare loop {bare:.0f}, selvedge {ours:.0f}, FastAPI {peer:.0f} texts/s")
     print(f"selvedge / bare loop {ours / bare:.3f}   selvedge / FastAPI {ours / peer:.2f}")
