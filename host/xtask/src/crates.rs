@@ -112,17 +112,26 @@ impl Crates {
         })
     }
 
-    /// Puts the crates that were kept where cargo looks for them. Returns how many were new there.
+    /// Puts the crates that were kept where cargo looks for them, also in the place of younger ones: what cargo has built for xtask itself
+    /// would be younger than what was kept of all that depends on it, which cargo would build anew. Returns how many were put there.
     fn take(&self) -> Result<usize> {
-        self.copy(&self.shared, &self.built)
+        self.copy(&self.shared, &self.built, |kept, built| {
+            Ok(newest(kept)? < newest(built)?)
+        })
     }
 
     /// Keeps the crates that cargo has built. Returns how many were new in the cache.
     fn keep(&self) -> Result<usize> {
-        self.copy(&self.built, &self.shared)
+        self.copy(&self.built, &self.shared, |_, _| Ok(false))
     }
 
-    fn copy(&self, from: &Path, to: &Path) -> Result<usize> {
+    /// Copies what is not there, and what `replaces` what is.
+    fn copy(
+        &self,
+        from: &Path,
+        to: &Path,
+        replaces: impl Fn(&Path, &Path) -> std::io::Result<bool>,
+    ) -> Result<usize> {
         let mut crates = 0;
         let mut gone = 0;
         for folder in FOLDERS {
@@ -144,10 +153,18 @@ impl Crates {
             for entry in entries.flatten() {
                 let name = entry.file_name();
                 let target = to.join(&name);
-                if self.is_left_out(&name.to_string_lossy()) || target.exists() {
+                if self.is_left_out(&name.to_string_lossy()) {
                     continue;
                 }
-                let copied = copy(&entry.path(), &target).with_context(|| {
+                let is_there = target.exists();
+                if is_there && !replaces(&entry.path(), &target).unwrap_or(false) {
+                    continue;
+                }
+                let copied = match is_there {
+                    true => remove(&target).and_then(|()| copy(&entry.path(), &target)),
+                    false => copy(&entry.path(), &target),
+                };
+                let copied = copied.with_context(|| {
                     format!(
                         "{} cannot be copied to {}",
                         entry.path().display(),
@@ -243,6 +260,19 @@ fn remove_unfinished(folder: &Path, age: Duration) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Time of the file, or of the newest file in the folder.
+fn newest(path: &Path) -> std::io::Result<SystemTime> {
+    let found = fs::symlink_metadata(path)?;
+    if !found.is_dir() {
+        return found.modified();
+    }
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for entry in fs::read_dir(path)? {
+        newest = newest.max(self::newest(&entry?.path())?);
+    }
+    Ok(newest)
+}
+
 fn is_gone(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
@@ -323,6 +353,32 @@ mod tests {
         assert!(there(".fingerprint/serde-0123/lib-serde"));
         assert!(!there("deps/libselvedge_plugin-4567.rlib") && !there("deps/it-89ab"));
         assert!(!there(".fingerprint/selvedge-plugin-4567"));
+    }
+
+    /// Cargo builds anew what is older than what it depends on.
+    #[test]
+    fn takes_what_is_older_than_what_is_there_and_keeps_nothing_in_the_place_of_another() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (first, second) = (crates(dir.path(), "first"), crates(dir.path(), "second"));
+        let file = ".fingerprint/sha2-0123/lib-sha2";
+        let written = |folder: &Path| fs::read(folder.join(file)).expect("there");
+        for (crates, at) in [(&first, 1_000_000_000), (&second, 1_000_000_001)] {
+            write(&crates.built.join(file));
+            for folder in ["deps", "build"] {
+                fs::create_dir_all(crates.built.join(folder)).expect("made");
+            }
+            let opened = File::options().append(true).open(crates.built.join(file));
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+            opened.expect("there").set_modified(time).expect("set");
+        }
+        let (old, young) = (written(&first.built), written(&second.built));
+        assert_ne!(old, young);
+        assert_eq!(first.keep().expect("kept"), 1);
+        assert_eq!(second.keep().expect("kept"), 0);
+        assert_eq!(written(&first.shared), old);
+        assert_eq!(second.take().expect("taken"), 1);
+        assert_eq!(written(&second.built), old);
+        assert_eq!(second.take().expect("taken"), 0, "it is as old");
     }
 
     #[test]
